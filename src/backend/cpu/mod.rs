@@ -1,0 +1,3 @@
+//! The portable CPU backend.
+
+pub mod ops;

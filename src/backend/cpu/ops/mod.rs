@@ -1,0 +1,5 @@
+//! Arithmetic on slices, with SIMD chosen at run time.
+
+mod level;
+
+pub use level::Level;

@@ -1,0 +1,21 @@
+//! Bit-Axon: a hybrid state-space and mixture-of-experts language model, and the tools around it.
+//!
+//! The rooms of this crate, and who may import whom (an arrow reads "may import"; a test keeps it so):
+//!
+//! ```text
+//! cli -> everything            one file a command; the only room that prints
+//! engine -> backend -> model -> protocol
+//! ```
+//!
+//! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
+//! * [`model`]: what a model is, without arithmetic: spec, checkpoint files, number formats,
+//!   tokenizer, chat template.
+//! * [`backend`]: what runs it: one coarse trait, and the portable CPU implementation.
+//! * [`engine`]: the async task around a backend: commands in, events out, sampling.
+//! * [`cli`]: the command line.
+
+pub mod backend;
+pub mod cli;
+pub mod engine;
+pub mod model;
+pub mod protocol;

@@ -1,0 +1,2 @@
+//! The `bit-axon` program.
+fn main() {}
