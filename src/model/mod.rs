@@ -2,6 +2,9 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod footprint;
+pub mod init;
 pub mod matrix;
+pub mod quant;
 pub mod spec;
 pub mod tensors;
