@@ -7,4 +7,6 @@ pub mod init;
 pub mod matrix;
 pub mod quant;
 pub mod spec;
+pub mod template;
 pub mod tensors;
+pub mod tokenizer;
