@@ -3,4 +3,6 @@
 pub mod config;
 pub mod matrix;
 pub mod spec;
+pub mod template;
 pub mod tensors;
+pub mod tokenizer;
