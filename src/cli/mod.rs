@@ -10,10 +10,14 @@ pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod hub;
+pub mod init;
+pub mod inspect;
 pub mod interrupt;
 pub mod man;
 pub mod model_arg;
 pub mod output;
+mod progress;
+pub mod quantize;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -47,6 +51,9 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Inspect(inspect::InspectArgs),
+    Init(init::InitArgs),
+    Quantize(quantize::QuantizeArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
@@ -55,6 +62,9 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Quantize(args) => quantize::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),
