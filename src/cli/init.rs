@@ -22,7 +22,7 @@ use crate::model::tokenizer::{Tokenizer, byte_level};
 /// measured and trained at once, though it has learned nothing yet. The same seed gives the same
 /// weights. Nothing is left behind if it fails or is stopped.
 ///
-/// Presets: `small` (7.7 M parameters) for trying things out, `medium` (1.9 B), `3b` (3.2 B, 1.5 B of
+/// Presets: `small` (7.6 M parameters) for trying things out, `medium` (1.5 B), `3b` (3.2 B, 1.5 B of
 /// them for each token), `python-0.1` (5.8 B, the defaults of the public Python code).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

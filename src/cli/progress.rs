@@ -118,8 +118,8 @@ pub(super) fn count(n: u64) -> String {
     let value = n as f64;
     match n {
         0..10_000 => n.to_string(),
-        ..1_000_000 => format!("{:.1} K", value / 1e3),
-        ..1_000_000_000 => format!("{:.1} M", value / 1e6),
+        10_000..1_000_000 => format!("{:.1} K", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M", value / 1e6),
         _ => format!("{:.2} B", value / 1e9),
     }
 }

@@ -94,7 +94,8 @@ fn memory(out: &mut String, report: &Report) {
     let [first, ..] = &report.memory[..] else { return };
     let head: Vec<String> = report.memory.iter().map(|m| format!("{:>11}", format!("{}K", m.context / 1024))).collect();
     put!(out, "\n{:<30}{}", "memory with a context of", head.concat());
-    let rows: [(&str, fn(&Memory) -> u64); 7] = [
+    type Part = fn(&Memory) -> u64;
+    let rows: [(&str, Part); 7] = [
         ("weights", |m| m.weights),
         ("keys and values, f16", |m| m.kv_f16),
         ("state space", |m| m.ssm_state),
