@@ -7,6 +7,7 @@
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod completions;
+#[cfg(feature = "hub")]
 pub mod download;
 pub mod hub;
 pub mod interrupt;
@@ -46,6 +47,7 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -53,6 +55,7 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

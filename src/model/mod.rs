@@ -2,6 +2,11 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod footprint;
+pub mod init;
 pub mod matrix;
+pub mod quant;
 pub mod spec;
+pub mod template;
 pub mod tensors;
+pub mod tokenizer;

@@ -42,14 +42,8 @@ pub(super) fn weight_files(path: &Path) -> Result<(Vec<PathBuf>, Promised)> {
 
 /// The folder's weight files where nothing names them.
 fn guess(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
-        let name = entry.with_context(|| format!("cannot list {}", folder.display()))?.file_name();
-        match name.to_str() {
-            Some(name) if name.ends_with(".safetensors") && !name.starts_with('.') => all.push(name.to_owned()),
-            _ => {}
-        }
-    }
+    let mut all = names(folder)?;
+    all.retain(|name| name.ends_with(".safetensors") && !name.starts_with('.'));
     let named_model = all.iter().any(|name| name.starts_with("model"));
     all.retain(|name| if named_model { name.starts_with("model") } else { !name.starts_with("adapter") });
     if all.is_empty() {
@@ -59,8 +53,25 @@ fn guess(folder: &Path) -> Result<Vec<PathBuf>> {
             folder.display()
         );
     }
-    all.sort();
     Ok(all.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Files that a new model in this folder must not be mixed with.
+pub(super) fn model_files(folder: &Path) -> Result<Vec<String>> {
+    let mut all = names(folder)?;
+    all.retain(|name| name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors")));
+    Ok(all)
+}
+
+/// Everything in a folder whose name is text, sorted.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let cannot = || format!("cannot list {}", folder.display());
+    let mut all = Vec::new();
+    for entry in folder.read_dir().with_context(cannot)? {
+        all.extend(entry.with_context(cannot)?.file_name().into_string());
+    }
+    all.sort();
+    Ok(all)
 }
 
 fn read_index(path: &Path) -> Result<Promised> {

@@ -4,10 +4,14 @@
 //! and with [`Checkpoint::check`] what a model needs of it.
 
 mod check;
+mod convert;
 mod dtype;
+mod error;
 mod folder;
 mod header;
 mod read;
+mod staged;
+mod write;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -18,7 +22,11 @@ use anyhow::{Context, Result, bail, ensure};
 use memmap2::Mmap;
 
 pub use check::{GROUPS, Problem, ProblemKind};
+pub use convert::{Job, Source, Store, write_tensors};
 pub use dtype::Dtype;
+pub use error::ErrorSums;
+pub use staged::StagedFolder;
+pub use write::{Planned, TensorWriter};
 
 use crate::model::matrix::Bytes;
 use header::{Described, Header};
