@@ -9,11 +9,16 @@
 pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
+pub mod eval;
 pub mod hub;
 pub mod interrupt;
+mod logits_file;
 pub mod man;
+#[cfg(test)]
+mod mock;
 pub mod model_arg;
 pub mod output;
+pub mod trace;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
