@@ -11,6 +11,8 @@ pub mod completions;
 pub mod download;
 pub mod eval;
 pub mod hub;
+pub mod init;
+pub mod inspect;
 pub mod interrupt;
 mod logits_file;
 pub mod man;
@@ -19,6 +21,8 @@ mod mock;
 pub mod model_arg;
 pub mod output;
 pub mod trace;
+mod progress;
+pub mod quantize;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -52,6 +56,9 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Inspect(inspect::InspectArgs),
+    Init(init::InitArgs),
+    Quantize(quantize::QuantizeArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
@@ -60,6 +67,9 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Quantize(args) => quantize::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),
