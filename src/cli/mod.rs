@@ -1,1 +1,142 @@
 //! The command line: one file a command.
+//!
+//! A new command is a file with an `Args` struct and `pub fn run(args) -> Result<()>`, a line in
+//! [`Command`] and a line in [`dispatch`].
+//!
+//! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
+//! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
+
+pub mod completions;
+#[cfg(feature = "hub")]
+pub mod download;
+pub mod eval;
+pub mod hub;
+pub mod interrupt;
+mod logits_file;
+pub mod man;
+#[cfg(test)]
+mod mock;
+pub mod model_arg;
+pub mod output;
+pub mod trace;
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A hybrid state-space and mixture-of-experts language model, in a terminal.
+///
+/// Runs Bit-Axon checkpoints on the CPU: streams text, shows which experts each token takes, and
+/// inspects, makes, quantises, measures and downloads models.
+#[derive(Debug, Parser)]
+#[command(name = "bit-axon", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bit-axon                                 Talk with the built-in model
+  bit-axon help trace                      Learn about a command
+  bit-axon download owner/name             Fetch a model from the Hugging Face hub
+
+A MODEL is a folder, a .safetensors file, or a hub name such as owner/name.
+
+Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C.
+NO_COLOR=1 turns colours off.";
+
+/// In the order in which help lists them.
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[cfg(feature = "hub")]
+    Download(download::DownloadArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        #[cfg(feature = "hub")]
+        Command::Download(args) => download::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}
+
+/// What `bit-axon` alone does on a terminal: the one place to change when there is a screen to open.
+const WITHOUT_COMMAND: [&str; 3] = ["bit-axon", "run", "--chat"];
+
+/// The definition of the command line, from which help, completions and man pages are made.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let parsed = Cli::try_parse().and_then(|cli| match cli.command {
+        Some(command) => Ok(Some(command)),
+        None if io::stdin().is_terminal() => Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command),
+        None => Ok(None),
+    });
+    let result = match parsed {
+        Ok(Some(command)) => dispatch(command),
+        Ok(None) => output::line(command().render_help()).map_err(Into::into),
+        Err(usage) => {
+            // A closed pipe while printing help is not worth a word.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Says what went wrong on standard error, and gives the exit code that belongs to it.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if output::reader_gone(error) {
+        return ExitCode::SUCCESS;
+    }
+    if error.is::<interrupt::Interrupted>() {
+        return ExitCode::from(130);
+    }
+    output::error(error);
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+/// The command was called wrongly in a way that only its own code can see: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn errors_have_their_exit_codes() {
+        let code = |error: anyhow::Error| format!("{:?}", report(&error));
+        let is = |n: u8| format!("{:?}", ExitCode::from(n));
+        assert_eq!(code(anyhow::anyhow!("it broke")), is(1));
+        assert_eq!(code(Usage("no prompt".into()).into()), is(2));
+        assert_eq!(code(anyhow::Error::from(Usage("no prompt".into())).context("while starting")), is(2));
+        assert_eq!(code(interrupt::Interrupted.into()), is(130));
+        assert_eq!(code(output::mark(io::ErrorKind::BrokenPipe.into()).into()), is(0));
+        // A pipe that broke elsewhere, to a server perhaps, is a failure.
+        assert_eq!(code(io::Error::from(io::ErrorKind::BrokenPipe).into()), is(1));
+    }
+}
