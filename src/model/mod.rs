@@ -1,7 +1,11 @@
 //! What a model is, without arithmetic: its shape, its files, its tokenizer.
 
+pub mod checkpoint;
 pub mod config;
+pub mod footprint;
+pub mod init;
 pub mod matrix;
+pub mod quant;
 pub mod spec;
 pub mod template;
 pub mod tensors;

@@ -1,0 +1,261 @@
+//! Checkpoints: folders of safetensors files, mapped into memory.
+//!
+//! Nothing that a file says is believed before it was checked: headers when a checkpoint is opened,
+//! and with [`Checkpoint::check`] what a model needs of it.
+
+mod check;
+mod convert;
+mod dtype;
+mod error;
+mod folder;
+mod header;
+mod read;
+mod staged;
+mod write;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use memmap2::Mmap;
+
+pub use check::{GROUPS, Problem, ProblemKind};
+pub use convert::{Job, Source, Store, write_tensors};
+pub use dtype::Dtype;
+pub use error::ErrorSums;
+pub use staged::StagedFolder;
+pub use write::{Planned, TensorWriter};
+
+use crate::model::matrix::Bytes;
+use header::{Described, Header};
+
+/// The tensors of one or many mapped files.
+///
+/// The files must not be changed while they are mapped: a program that replaces one should write
+/// a new file and rename it, as all of ours do.
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<MappedFile>,
+    /// Name to file and place in its header.
+    index: HashMap<String, (usize, usize)>,
+}
+
+struct MappedFile {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    header: Header,
+}
+
+/// A tensor as a file describes it.
+#[derive(Clone, Copy)]
+pub struct TensorInfo<'a> {
+    /// Its name; not yet safe to print: see [`printable`].
+    pub name: &'a str,
+    /// Format of its numbers.
+    pub dtype: Dtype,
+    /// Its dimensions.
+    pub shape: &'a [usize],
+    /// The file that holds it.
+    pub file: &'a Path,
+    /// Its bytes in that file, at any address.
+    pub data: &'a [u8],
+}
+
+/// A tensor whose bytes may be kept.
+#[derive(Clone)]
+pub struct TensorView<'a> {
+    /// Format of its numbers.
+    pub dtype: Dtype,
+    /// Its dimensions.
+    pub shape: &'a [usize],
+    /// Its numbers, little-endian, at a multiple of 4.
+    pub bytes: Bytes,
+    /// The file that holds it.
+    pub file: &'a Path,
+}
+
+impl Checkpoint {
+    /// Maps a `.safetensors` file, or the model's files in a folder (never adapters: see `folder`),
+    /// and checks their headers.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (paths, promised) = folder::weight_files(path)?;
+        let files = paths.into_iter().map(MappedFile::open).collect::<Result<Vec<_>>>()?;
+        let mut index: HashMap<String, (usize, usize)> = HashMap::new();
+        for (f, file) in files.iter().enumerate() {
+            for (t, tensor) in file.header.tensors.iter().enumerate() {
+                if let Some((other, _)) = index.insert(tensor.name.clone(), (f, t)) {
+                    bail!(
+                        "tensor `{}` is in two files, {} and {}: leave only the files of one model in the folder",
+                        printable(&tensor.name),
+                        files[other].path.display(),
+                        file.path.display()
+                    );
+                }
+            }
+        }
+        for (name, file) in promised {
+            let found = index.get(&name).map(|&(f, _)| files[f].path.as_path());
+            ensure!(
+                found.is_some_and(|path| path.file_name().is_some_and(|n| n == file.as_str())),
+                "{}: tensor `{}` should be in {}, says {}, but {}: download the model again",
+                path.display(),
+                printable(&name),
+                printable(&file),
+                folder::INDEX,
+                found.map_or("it is in no file".into(), |path| format!("it is in {}", path.display()))
+            );
+        }
+        Ok(Self { path: path.to_owned(), files, index })
+    }
+
+    /// What was opened: a folder or a file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder in which `config.json` and the tokenizer lie.
+    pub fn folder(&self) -> &Path {
+        if self.path.is_dir() {
+            return &self.path;
+        }
+        self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// The files, in the order in which they were read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|f| f.path.as_path())
+    }
+
+    /// Free text in the files' headers, by file. It may hold anything.
+    pub fn metadata(&self) -> impl Iterator<Item = (&Path, &BTreeMap<String, String>)> {
+        self.files.iter().map(|f| (f.path.as_path(), &f.header.metadata))
+    }
+
+    /// Every tensor, file after file, in the order of their bytes.
+    pub fn tensors(&self) -> impl Iterator<Item = TensorInfo<'_>> {
+        self.files.iter().flat_map(|file| file.header.tensors.iter().map(|t| file.info(t)))
+    }
+
+    /// True if there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// What the file says of a tensor.
+    pub fn info(&self, name: &str) -> Option<TensorInfo<'_>> {
+        let &(f, t) = self.index.get(name)?;
+        Some(self.files[f].info(&self.files[f].header.tensors[t]))
+    }
+
+    /// A tensor and its bytes: the mapped ones, or a copy where the file does not align them.
+    pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        let &(f, t) = self.index.get(name)?;
+        let file = &self.files[f];
+        let Described { dtype, shape, start, len, .. } = &file.header.tensors[t];
+        let bytes = Bytes::new(file.map.clone(), *start, *len)?;
+        Some(TensorView { dtype: *dtype, shape, bytes, file: &file.path })
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.tensors().map(|t| t.data.len() as u64).sum()
+    }
+}
+
+impl MappedFile {
+    fn open(path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(size.is_file(), "{} is not a file", path.display());
+        // SAFETY: the map is only read. That nobody shortens the file meanwhile cannot be enforced
+        // here; it is asked of callers in the documentation of `Checkpoint`.
+        let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
+        let header = Header::parse(&map).with_context(|| format!("{} cannot be used", path.display()))?;
+        Ok(Self { path, map: Arc::new(map), header })
+    }
+
+    fn info<'a>(&'a self, t: &'a Described) -> TensorInfo<'a> {
+        // The range was checked against the file's length when the header was read.
+        let data = &self.map[t.start..t.start + t.len];
+        TensorInfo { name: &t.name, dtype: t.dtype, shape: &t.shape, file: &self.path, data }
+    }
+}
+
+/// Text from a file, made safe for a terminal: control characters escaped, and not too long.
+pub fn printable(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == LONGEST {
+            out.push('…');
+            break;
+        }
+        // Beside controls: marks that reorder text, and invisible ones, could disguise a name.
+        let hidden =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || hidden { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::config::Config;
+    use crate::model::matrix::Data;
+    use crate::model::tensors::{Kind, tensors};
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    }
+
+    #[test]
+    fn every_tensor_of_every_fixture_is_read() {
+        for name in ["tiny", "tiny_q", "odd", "untied"] {
+            let spec = Config::read(&fixture(name).join("config.json")).unwrap().spec();
+            let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+            assert_eq!(checkpoint.check(&spec), []);
+            checkpoint.ensure_fits(&spec).unwrap();
+            assert_eq!(checkpoint.search_not_finite().count(), 0);
+            for t in tensors(&spec) {
+                if !t.required && !checkpoint.contains(&t.name) {
+                    continue;
+                }
+                let quantised = name == "tiny_q" && t.quantised(64);
+                match t.kind {
+                    Kind::ExpertStack => {
+                        let stack = checkpoint.stack(&t).unwrap();
+                        assert_eq!([stack.len(), stack[0].rows, stack[0].cols], t.shape[..]);
+                    }
+                    Kind::Embedding | Kind::Head | Kind::Linear => {
+                        let matrix = checkpoint.matrix(&t).unwrap();
+                        assert_eq!([matrix.rows, matrix.cols], t.shape[..]);
+                        assert_eq!(matches!(matrix.data, Data::Affine4 { group: 64, .. }), quantised, "{}", t.name);
+                    }
+                    _ => assert_eq!(checkpoint.floats(&t).unwrap().len(), t.len()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_models_config_is_told_by_shapes_and_names() {
+        let spec = Config::read(&fixture("odd").join("config.json")).unwrap().spec();
+        let checkpoint = Checkpoint::open(&fixture("tiny").join("model.safetensors")).unwrap();
+        assert_eq!(checkpoint.folder(), fixture("tiny"));
+        let said = checkpoint.ensure_fits(&spec).unwrap_err().to_string();
+        for part in ["model.safetensors", "embed_tokens.weight", "F32 of shape (96, 64)", "(131, 40)", "more"] {
+            assert!(said.contains(part), "{said} lacks {part}");
+        }
+        let kinds: Vec<ProblemKind> = checkpoint.check(&spec).iter().map(|p| p.kind).collect();
+        assert!(kinds.contains(&ProblemKind::Missing) && kinds.contains(&ProblemKind::Misshapen));
+    }
+
+    #[test]
+    fn names_that_could_fool_a_terminal_are_shown() {
+        assert_eq!(printable("a\u{1b}[2J\u{202e}b é"), "a\\u{1b}[2J\\u{202e}b é");
+        assert!(printable(&"x".repeat(10_000)).len() < 200);
+    }
+}
