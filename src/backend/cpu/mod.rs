@@ -45,7 +45,7 @@ use crate::model::checkpoint::Checkpoint as Files;
 use crate::model::spec::{Mixer, ModelSpec};
 use crate::protocol::{Alterations, LayerMemory, MemoryReport, TokenId, TokenRouting};
 
-pub use kv::KvFormat;
+pub use crate::model::footprint::KvFormat;
 
 /// How a model is to be run.
 #[derive(Debug, Clone, PartialEq)]
