@@ -2,6 +2,8 @@
 
 pub mod cpu;
 
+use std::any::Any;
+
 use anyhow::Result;
 
 use crate::model::spec::ModelSpec;
@@ -29,11 +31,14 @@ pub trait Backend {
     /// What to call it, as `cpu avx512`.
     fn name(&self) -> String;
 
+    /// True if the arithmetic is exact: f32 activations, keys and values.
+    fn is_exact(&self) -> bool;
+
     /// The tokens that the state holds, oldest first.
     fn tokens(&self) -> &[TokenId];
 
-    /// The most tokens that one call of `forward` should be given: cancellation and progress happen
-    /// between calls.
+    /// The most tokens that one call of `forward` takes: cancelling and progress happen between
+    /// calls.
     fn chunk(&self) -> usize;
 
     /// Reads tokens and gives the logits asked for: `vocab` values for each token. With `tap`, one
@@ -43,9 +48,10 @@ pub trait Backend {
     /// then as it was.
     fn forward(&mut self, tokens: &[TokenId], logits: Logits, tap: Option<&mut Vec<TokenRouting>>) -> Result<&[f32]>;
 
-    /// Returns to the state after the first `position` tokens. Gives how many tokens of that past
-    /// had to be read again: at most 64 where the budget for it sufficed; more, up to all of them,
-    /// for a past so old that what it needs is no longer kept.
+    /// Goes back towards the state after the first `position` tokens, without reading any again, and
+    /// gives the position reached: `position` itself or, where only an earlier state is kept, that
+    /// one; the caller reads on from there. As long as the budget suffices it is at most 64 tokens
+    /// earlier; a past too old for what is kept means 0.
     fn rewind(&mut self, position: usize) -> Result<usize>;
 
     /// Keeps the state as it is, without copying what it can share.
@@ -54,7 +60,7 @@ pub trait Backend {
     /// Returns to a snapshot of this same backend.
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()>;
 
-    /// Changes the routing from the next forward pass on.
+    /// Changes the routing from the next forward pass on. What the state holds stays as it was read.
     fn alter(&mut self, alterations: &Alterations) -> Result<()>;
 
     /// Bytes held.
@@ -62,4 +68,16 @@ pub trait Backend {
 }
 
 /// A state that was kept. Cheap to hold: it shares what it can with the live state.
-pub struct Snapshot(pub(crate) Box<dyn std::any::Any + Send>);
+pub struct Snapshot(Box<dyn Any + Send>);
+
+impl Snapshot {
+    /// Wraps a backend's own state.
+    pub(crate) fn new(state: impl Any + Send) -> Self {
+        Self(Box::new(state))
+    }
+
+    /// A backend's own state, if it is of that backend.
+    pub(crate) fn state<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}

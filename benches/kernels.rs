@@ -1,0 +1,171 @@
+//! Times of the kernels. `cargo bench --bench kernels [FILTER]`; decode and prefill of a whole model are
+//! measured by `bit-axon bench`.
+
+use std::hint::black_box;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use bit_axon::backend::cpu::linear::{Compute, Input, Job, PreparedMatrix, linear};
+use bit_axon::backend::cpu::ops::Level;
+use bit_axon::backend::cpu::ops::int8::Int8;
+use bit_axon::backend::cpu::quantised_rows::QuantRows;
+use bit_axon::backend::cpu::roofline;
+use bit_axon::model::matrix::{Bytes, Data, Float, Floats, Matrix};
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use half::f16;
+
+fn main() {
+    divan::main();
+}
+
+/// The best kernels of this machine, on all of its cores. Other kinds are asked for by name.
+static BEST: LazyLock<Mutex<Compute>> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let level = Level::available().last().copied().unwrap_or(Level::Scalar);
+    Mutex::new(Compute::new(threads, level))
+});
+
+fn best() -> MutexGuard<'static, Compute> {
+    BEST.lock().expect("a benchmark that panics ends the program")
+}
+
+fn affine4(rows: usize, cols: usize, seed: u32) -> PreparedMatrix {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    let codes = Bytes::from_words((0..rows * cols / 8).map(|_| next()).collect());
+    let halves = |v: f32| {
+        let bytes: Vec<u8> = f16::from_f32(v).to_le_bytes().repeat(rows * cols / 64);
+        let len = bytes.len();
+        Floats { format: Float::F16, bytes: Bytes::new(Arc::new(bytes), 0, len).expect("all there") }
+    };
+    let data = Data::Affine4 { group: 64, codes, scales: halves(0.01), biases: halves(-0.075) };
+    PreparedMatrix::fast(Matrix { rows, cols, data })
+}
+
+fn activations(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + 13) % 1009) as f32 / 500.0 - 1.0).collect()
+}
+
+/// Bytes read from memory: 60 matrices of 10240 x 2560, one after another.
+#[divan::bench(args = [false, true], sample_count = 10)]
+fn decode_from_memory(bencher: Bencher<'_, '_>, exact: bool) {
+    let cx = best();
+    let matrices: Vec<_> = (0..60).map(|i| affine4(10240, 2560, i + 1)).collect();
+    let x = activations(2560);
+    let mut q = QuantRows::default();
+    q.quantise(&cx, &x, 1, 2560);
+    let mut out = vec![0.0; 10240];
+    let bytes: usize = matrices.iter().map(PreparedMatrix::bytes_read).sum();
+    bencher.counter(BytesCount::new(bytes)).bench_local(|| {
+        for w in &matrices {
+            let x = Input { x: &x, q: (!exact).then_some(&q) };
+            linear(&cx, 1, &mut [Job { w, x, out: &mut out }]);
+        }
+        black_box(out[0])
+    });
+}
+
+/// Bytes read from the caches, one thread and all: 1024 x 1024, in `n` calls.
+#[divan::bench(args = [(1, 64), (1, 1024), (2, 64), (2, 256), (2, 1024)])]
+fn decode_from_cache(bencher: Bencher<'_, '_>, (threads, rows): (usize, usize)) {
+    let cx = Compute::new(threads, best().level);
+    let w = affine4(rows, 1024, 1);
+    let x = activations(1024);
+    let mut q = QuantRows::default();
+    q.quantise(&cx, &x, 1, 1024);
+    let mut out = vec![0.0; rows];
+    bencher.counter(BytesCount::new(w.bytes_read())).bench_local(|| {
+        linear(&cx, 1, &mut [Job { w: &w, x: Input { x: &x, q: Some(&q) }, out: &mut out }]);
+        black_box(out[0])
+    });
+}
+
+/// Operations (two for each weight and token) of a prefill in int8.
+#[divan::bench(args = [
+    (Int8::Amx, 256, 5120, 2560), (Int8::Amx, 64, 5120, 2560), (Int8::Amx, 16, 5120, 2560),
+    (Int8::Amx, 512, 9216, 2560), (Int8::Amx, 128, 2368, 2560), (Int8::Amx, 128, 2560, 2368),
+    (Int8::Vnni, 256, 5120, 2560), (Int8::Vnni, 64, 5120, 2560), (Int8::Vnni, 16, 5120, 2560),
+    (Int8::Vnni, 128, 2368, 2560), (Int8::Vnni, 128, 2560, 2368), (Int8::Avx2, 64, 5120, 2560),
+], sample_count = 20)]
+fn prefill(bencher: Bencher<'_, '_>, (int8, t, rows, cols): (Int8, usize, usize, usize)) {
+    let threads = best().pool.threads();
+    let level = best().level;
+    if !Int8::available(level).contains(&int8) {
+        return;
+    }
+    let cx = Compute::with_int8(threads, level, int8);
+    let w = affine4(rows, cols, 1);
+    let x = activations(t * cols);
+    let mut q = QuantRows::default();
+    let mut out = vec![0.0; t * rows];
+    bencher.counter(ItemsCount::new(2 * t * rows * cols)).bench_local(|| {
+        q.quantise(&cx, &x, t, cols);
+        linear(&cx, t, &mut [Job { w: &w, x: Input { x: &x, q: Some(&q) }, out: &mut out }]);
+        black_box(out[0])
+    });
+}
+
+/// Operations of a prefill in f32.
+#[divan::bench(args = [64, 256], sample_count = 10)]
+fn prefill_exact(bencher: Bencher<'_, '_>, t: usize) {
+    let cx = best();
+    let w = affine4(5120, 2560, 1);
+    let x = activations(t * 2560);
+    let mut out = vec![0.0; t * 5120];
+    bencher.counter(ItemsCount::new(2 * t * 5120 * 2560)).bench_local(|| {
+        linear(&cx, t, &mut [Job { w: &w, x: Input { x: &x, q: None }, out: &mut out }]);
+        black_box(out[0])
+    });
+}
+
+#[divan::bench(args = [1, 512])]
+fn quantise(bencher: Bencher<'_, '_>, t: usize) {
+    let cx = best();
+    let x = activations(t * 2560);
+    let mut q = QuantRows::default();
+    bencher.counter(ItemsCount::new(t * 2560)).bench_local(|| q.quantise(&cx, black_box(&x), t, 2560));
+}
+
+#[divan::bench(sample_count = 1000, sample_size = 100)]
+fn fork_and_join(bencher: Bencher<'_, '_>) {
+    let cx = best();
+    bencher.bench_local(|| {
+        cx.pool.run(2, |i| {
+            black_box(i);
+        })
+    });
+}
+
+mod ceilings {
+    use super::*;
+
+    #[divan::bench(sample_count = 10)]
+    fn read_from_memory(bencher: Bencher<'_, '_>) {
+        let cx = best();
+        let data = vec![1u8; 1 << 30];
+        bencher.counter(BytesCount::new(data.len())).bench_local(|| roofline::read(&cx, &data));
+    }
+
+    #[divan::bench(sample_count = 20)]
+    fn byte_dots(bencher: Bencher<'_, '_>) {
+        let cx = best();
+        bencher
+            .counter(ItemsCount::new(roofline::byte_dots(&cx, 1 << 20)))
+            .bench_local(|| roofline::byte_dots(&cx, 1 << 20));
+    }
+
+    #[divan::bench(sample_count = 20)]
+    fn f32_matrix_product(bencher: Bencher<'_, '_>) {
+        let cx = best();
+        let (a, b) = (activations(1 << 20), activations(1 << 20));
+        let mut c = vec![0.0; 1 << 20];
+        bencher
+            .counter(ItemsCount::new(2usize << 30))
+            .bench_local(|| roofline::matrix_product(&cx.pool, 1024, &a, &b, &mut c));
+    }
+}

@@ -1,0 +1,247 @@
+//! Softmax attention of one head over blocks of 32 keys, one block after the other.
+//!
+//! The softmax runs online: a running maximum and sum for each query, and an output that is scaled
+//! down whenever the maximum grows. So the memory needed does not depend on the number of keys.
+
+use half::f16;
+
+use super::vector::{Vector, per_level};
+use crate::backend::cpu::kv::{BLOCK, Numbers};
+use crate::backend::cpu::split::ColumnBlock;
+
+/// Queries that go over a block's keys together, so that each loaded key serves them all.
+const GROUP: usize = 8;
+
+/// One head's work on one block of keys.
+pub(crate) struct Attend<'a> {
+    /// Which head.
+    pub(crate) head: usize,
+    /// hd
+    pub(crate) dim: usize,
+    /// Queries, in rows of `stride` values: head `h` at `h * hd`.
+    pub(crate) q: &'a [f32],
+    /// See `q`.
+    pub(crate) stride: usize,
+    /// Position of the first query.
+    pub(crate) first_query: usize,
+    /// Number of queries.
+    pub(crate) count: usize,
+    /// W
+    pub(crate) window: usize,
+    /// Position of the block's first key.
+    pub(crate) first_key: usize,
+    /// (H, hd, 32)
+    pub(crate) keys: &'a Numbers,
+    /// (H, 32, hd)
+    pub(crate) values: &'a Numbers,
+}
+
+/// What one head needs beside its output: reused from block to block.
+pub(crate) struct AttendScratch<'a> {
+    /// Keys of the block: (hd, 32)
+    keys: &'a mut [f32],
+    /// Values of the block: (32, hd)
+    values: &'a mut [f32],
+    /// Running maximum of each query's scores: (T)
+    most: &'a mut [f32],
+    /// Running sum of each query's weights: (T)
+    sum: &'a mut [f32],
+}
+
+impl<'a> AttendScratch<'a> {
+    /// Numbers that one head needs for `count` queries.
+    pub(crate) fn len(dim: usize, count: usize) -> usize {
+        2 * BLOCK * dim + 2 * count
+    }
+
+    /// Lays itself out in a buffer of `len` numbers and forgets what was there.
+    pub(crate) fn new(buffer: &'a mut [f32], dim: usize, count: usize) -> Self {
+        let (keys, rest) = buffer.split_at_mut(BLOCK * dim);
+        let (values, rest) = rest.split_at_mut(BLOCK * dim);
+        let (most, sum) = rest[..2 * count].split_at_mut(count);
+        most.fill(f32::NEG_INFINITY);
+        sum.fill(0.0);
+        Self { keys, values, most, sum }
+    }
+
+    /// Divides the outputs by their sums: after the last block.
+    pub(crate) fn finish(&self, out: &mut ColumnBlock<'_>) {
+        for (t, sum) in self.sum.iter().enumerate() {
+            let inverse = 1.0 / sum;
+            out.row(t).iter_mut().for_each(|v| *v *= inverse);
+        }
+    }
+}
+
+per_level! {
+    /// Adds one block of keys to the outputs of the queries that see any of it. `out` must start
+    /// as zeros.
+    pub(crate) fn attend(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, out: &mut ColumnBlock<'_>) = attend_body;
+}
+
+#[inline(always)]
+fn attend_body<V: Vector>(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, out: &mut ColumnBlock<'_>) {
+    let (head, dim) = (args.head, args.dim);
+    widen::<V>(args.keys, head * dim * BLOCK, scratch.keys);
+    widen::<V>(args.values, head * dim * BLOCK, scratch.values);
+    // The scales of 8-bit numbers: one for each token and head. A key's goes onto its score, a
+    // value's onto its weight.
+    let scales = |numbers: &'_ Numbers| -> [f32; BLOCK] {
+        match numbers {
+            Numbers::Q8(_, scales) => std::array::from_fn(|j| scales[head * BLOCK + j]),
+            _ => [1.0; BLOCK],
+        }
+    };
+    let root = 1.0 / (dim as f32).sqrt();
+    let key_scales = scales(args.keys).map(|s| s * root);
+    let value_scales = scales(args.values);
+
+    // Queries i with j <= i and i - j < W for some key j of the block.
+    let last_key = args.first_key + BLOCK - 1;
+    let from = args.first_key.saturating_sub(args.first_query);
+    let to = (last_key + args.window).saturating_sub(args.first_query).min(args.count);
+    let mut t = from;
+    while t < to {
+        let mut weights = [[0.0; BLOCK]; GROUP];
+        let size = if to - t >= GROUP { GROUP } else { 1 };
+        if size == GROUP {
+            scores_of_group::<V>(args, scratch.keys, t, &mut weights);
+        } else {
+            scores_of_one::<V>(args, scratch.keys, t, &mut weights[0]);
+        }
+        for (i, weights) in weights[..size].iter_mut().enumerate() {
+            weights.iter_mut().zip(&key_scales).for_each(|(w, scale)| *w *= scale);
+            let query = args.first_query + t + i;
+            let seen_from = (query + 1).saturating_sub(args.first_key + args.window);
+            let seen_to = (query + 1 - args.first_key).min(BLOCK);
+            weights[..seen_from].fill(f32::NEG_INFINITY);
+            weights[seen_to..].fill(f32::NEG_INFINITY);
+            let shrink = soften::<V>(weights, &mut scratch.most[t + i], &mut scratch.sum[t + i]);
+            weights[..seen_from].fill(0.0);
+            weights[seen_to..].fill(0.0);
+            if shrink != 1.0 {
+                out.row(t + i).iter_mut().for_each(|v| *v *= shrink);
+            }
+            weights.iter_mut().zip(&value_scales).for_each(|(w, s)| *w *= s);
+        }
+        if size == GROUP {
+            let whole = dim - dim % V::LANES;
+            for d in (0..whole).step_by(V::LANES) {
+                add_values::<V, GROUP>(scratch.values, dim, d, &weights, out, t);
+            }
+            for d in whole..dim {
+                add_values::<f32, GROUP>(scratch.values, dim, d, &weights, out, t);
+            }
+        } else {
+            let whole = dim - dim % V::LANES;
+            for d in (0..whole).step_by(V::LANES) {
+                add_values::<V, 1>(scratch.values, dim, d, &weights, out, t);
+            }
+            for d in whole..dim {
+                add_values::<f32, 1>(scratch.values, dim, d, &weights, out, t);
+            }
+        }
+        t += size;
+    }
+}
+
+/// A head's numbers of a block as f32, without their scales.
+#[inline(always)]
+fn widen<V: Vector>(from: &Numbers, start: usize, to: &mut [f32]) {
+    let n = to.len();
+    let whole = n - n % V::LANES;
+    match from {
+        Numbers::F32(from) => to.copy_from_slice(&from[start..start + n]),
+        Numbers::F16(from) => {
+            let from: &[f16] = &from[start..start + n];
+            (0..whole).step_by(V::LANES).for_each(|i| V::load_f16(&from[i..]).store(&mut to[i..]));
+            (whole..n).for_each(|i| to[i] = from[i].to_f32());
+        }
+        Numbers::Q8(from, _) => {
+            let from: &[i8] = &from[start..start + n];
+            (0..whole).step_by(V::LANES).for_each(|i| V::load_i8(&from[i..]).store(&mut to[i..]));
+            (whole..n).for_each(|i| to[i] = f32::from(from[i]));
+        }
+    }
+}
+
+/// `weights[i][j] = q_(t+i) . k_j`
+#[inline(always)]
+fn scores_of_group<V: Vector>(args: &Attend<'_>, keys: &[f32], t: usize, weights: &mut [[f32; BLOCK]; GROUP]) {
+    let at = args.head * args.dim;
+    let q: [&[f32]; GROUP] = std::array::from_fn(|i| &args.q[(t + i) * args.stride + at..][..args.dim]);
+    for j in (0..BLOCK).step_by(V::LANES) {
+        let mut sums = [V::splat(0.0); GROUP];
+        for d in 0..args.dim {
+            let k = V::load(&keys[d * BLOCK + j..]);
+            for (sum, q) in sums.iter_mut().zip(&q) {
+                *sum = k.fma(V::splat(q[d]), *sum);
+            }
+        }
+        for (sum, weights) in sums.iter().zip(weights.iter_mut()) {
+            sum.store(&mut weights[j..]);
+        }
+    }
+}
+
+/// The same for one query: several sums over parts of the head, so that none waits for another.
+#[inline(always)]
+fn scores_of_one<V: Vector>(args: &Attend<'_>, keys: &[f32], t: usize, weights: &mut [f32; BLOCK]) {
+    let q = &args.q[t * args.stride + args.head * args.dim..][..args.dim];
+    let whole = args.dim - args.dim % 4;
+    for j in (0..BLOCK).step_by(V::LANES) {
+        let mut sums = [V::splat(0.0); 4];
+        for d in (0..whole).step_by(4) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(&keys[(d + i) * BLOCK + j..]).fma(V::splat(q[d + i]), *sum);
+            }
+        }
+        for d in whole..args.dim {
+            sums[0] = V::load(&keys[d * BLOCK + j..]).fma(V::splat(q[d]), sums[0]);
+        }
+        sums[0].add(sums[1]).add(sums[2].add(sums[3])).store(&mut weights[j..]);
+    }
+}
+
+/// Turns scores into weights under the running maximum; returns by what earlier outputs shrink.
+#[inline(always)]
+fn soften<V: Vector>(scores: &mut [f32; BLOCK], most: &mut f32, sum: &mut f32) -> f32 {
+    let block_most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let new_most = most.max(block_most);
+    if new_most == f32::NEG_INFINITY {
+        scores.fill(0.0);
+        return 1.0;
+    }
+    let shrink = if *most == new_most { 1.0 } else { (*most - new_most).exp() };
+    let mut total = V::splat(0.0);
+    for j in (0..BLOCK).step_by(V::LANES) {
+        let w = V::load(&scores[j..]).sub(V::splat(new_most)).exp();
+        w.store(&mut scores[j..]);
+        total = total.add(w);
+    }
+    *sum = *sum * shrink + total.sum();
+    *most = new_most;
+    shrink
+}
+
+/// `out_(t+i)[d..] += sum_j weights[i][j] v_j[d..]`
+#[inline(always)]
+fn add_values<V: Vector, const N: usize>(
+    values: &[f32],
+    dim: usize,
+    d: usize,
+    weights: &[[f32; BLOCK]; GROUP],
+    out: &mut ColumnBlock<'_>,
+    t: usize,
+) {
+    let mut sums: [V; N] = std::array::from_fn(|i| V::load(&out.row(t + i)[d..]));
+    for j in 0..BLOCK {
+        let v = V::load(&values[j * dim + d..]);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = v.fma(V::splat(weights[i][j]), *sum);
+        }
+    }
+    for (i, sum) in sums.iter().enumerate() {
+        sum.store(&mut out.row(t + i)[d..]);
+    }
+}

@@ -1,0 +1,370 @@
+//! What is kept so that earlier tokens can be returned to.
+//!
+//! Attention only needs its older keys and values not to be thrown away. A state space has no past:
+//! its state is kept at every 64th token (a checkpoint), and for the newest tokens the inputs of the
+//! recurrence are kept too, so that the state at any of them follows from the checkpoint before it
+//! without touching a weight. All of it stays within a budget; the oldest goes first.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use half::f16;
+
+use super::ops::{self, Level, Scan};
+use super::pool::Pool;
+use super::split::{Pieces, for_each};
+use super::state::{CHANNELS, LayerState, SsmState};
+use super::weights::SsmWeights;
+use crate::model::spec::{Mixer, ModelSpec, SsmSpec};
+
+/// Tokens between two checkpoints, and the most that is read again after a return.
+pub(crate) const INTERVAL: usize = 64;
+
+/// Tokens whose recurrence inputs are kept: back to the checkpoint before the last 64.
+const LOGGED: usize = 2 * INTERVAL;
+
+/// State of all state-space layers at one position.
+pub(crate) struct Checkpoint {
+    /// Tokens read.
+    pub(crate) position: usize,
+    /// One for each layer; none where a layer has attention.
+    layers: Vec<Option<Kept>>,
+}
+
+/// State of one state-space layer.
+struct Kept {
+    h: KeptState,
+    history: Vec<f32>,
+}
+
+/// h as the live state has it.
+enum KeptState {
+    F32(Vec<f32>),
+    /// Halves with one power-of-two scale for each block of channels.
+    F16 {
+        values: Vec<f16>,
+        scales: Vec<f32>,
+    },
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        let h = match &self.h {
+            KeptState::F32(v) => 4 * v.len(),
+            KeptState::F16 { values, scales } => 2 * values.len() + 4 * scales.len(),
+        };
+        h + 4 * self.history.len()
+    }
+
+    /// Keeps a state. Where it is kept as halves the live state is rounded to them as well, so that
+    /// reading on from here and returning to here give the same.
+    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
+        let history = state.history.clone();
+        if exact {
+            return Self { h: KeptState::F32(state.h.clone()), history };
+        }
+        let len = CHANNELS * spec.state;
+        let mut values = vec![f16::ZERO; state.h.len()];
+        let mut scales = vec![0.0; state.h.len().div_ceil(len)];
+        let split = (Pieces::new(&mut state.h, len), (Pieces::new(&mut values, len), Pieces::new(&mut scales, 1)));
+        for_each(pool, split, |_, (h, (values, scale))| scale[0] = round_to_halves(h, values));
+        Self { h: KeptState::F16 { values, scales }, history }
+    }
+
+    fn restore(&self, state: &mut SsmState, spec: &SsmSpec) {
+        state.history.copy_from_slice(&self.history);
+        match &self.h {
+            KeptState::F32(h) => state.h.copy_from_slice(h),
+            KeptState::F16 { values, scales } => {
+                let len = CHANNELS * spec.state;
+                for ((h, values), scale) in state.h.chunks_mut(len).zip(values.chunks(len)).zip(scales) {
+                    widen(h, values, *scale);
+                }
+            }
+        }
+    }
+}
+
+/// Rounds numbers to halves of a common power-of-two scale, which is returned; any size of number
+/// fits, and those within 2^28 of the largest keep eleven bits.
+fn round_to_halves(h: &mut [f32], values: &mut [f16]) -> f32 {
+    use half::slice::HalfFloatSliceExt;
+    let most = h.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    // The largest number's own power of two, in [2^-100, 2^100] so that its inverse is a number too.
+    let power = f32::from_bits(most.to_bits() & 0x7F80_0000).clamp(2f32.powi(-100), 2f32.powi(100));
+    let scale = power / 16384.0;
+    let inverse = 1.0 / scale;
+    h.iter_mut().for_each(|v| *v *= inverse);
+    values.convert_from_f32_slice(h);
+    widen(h, values, scale);
+    scale
+}
+
+fn widen(h: &mut [f32], values: &[f16], scale: f32) {
+    use half::slice::HalfFloatSliceExt;
+    values.convert_to_f32_slice(h);
+    h.iter_mut().for_each(|v| *v *= scale);
+}
+
+/// Inputs of one state-space layer's recurrence for the newest tokens: rings by position.
+struct Log {
+    /// (128, E)
+    xb: Vec<f32>,
+    /// (128, 2N + 1)
+    dbc: Vec<f32>,
+}
+
+/// Everything that is kept.
+pub(crate) struct Rewind {
+    budget: usize,
+    exact: bool,
+    checkpoints: VecDeque<Arc<Checkpoint>>,
+    /// The checkpoints that the running forward pass is to fill.
+    filling: Vec<Checkpoint>,
+    /// One for each layer, if the budget has room for them.
+    logs: Vec<Option<Log>>,
+    /// Logs hold tokens from here on.
+    logged_from: usize,
+    /// Bytes of a checkpoint, found from the spec.
+    checkpoint_bytes: usize,
+    log_bytes: usize,
+}
+
+impl Rewind {
+    pub(crate) fn new(spec: &ModelSpec, budget: usize, exact: bool) -> Self {
+        let mut checkpoint_bytes = 0;
+        let mut log_bytes = 0;
+        for layer in &spec.layers {
+            if let Mixer::Ssm(m) = &layer.mixer {
+                let h = m.inner * m.state * if exact { 4 } else { 2 };
+                checkpoint_bytes += h + 4 * (m.conv - 1) * m.inner;
+                log_bytes += 4 * LOGGED * (m.inner + 2 * m.state + 1);
+            }
+        }
+        // Logs are worth a part of the budget, not most of it.
+        let with_logs = log_bytes <= budget / 4;
+        let logs = spec.layers.iter().map(|layer| match &layer.mixer {
+            Mixer::Ssm(m) if with_logs => {
+                Some(Log { xb: vec![0.0; LOGGED * m.inner], dbc: vec![0.0; LOGGED * (2 * m.state + 1)] })
+            }
+            _ => None,
+        });
+        Self {
+            budget,
+            exact,
+            checkpoints: VecDeque::new(),
+            filling: Vec::new(),
+            logs: logs.collect(),
+            logged_from: if with_logs { 0 } else { usize::MAX },
+            checkpoint_bytes,
+            log_bytes: if with_logs { log_bytes } else { 0 },
+        }
+    }
+
+    /// Prepares for reading `count` tokens from `position`: makes room in the budget, and readies
+    /// the checkpoints that fall among them.
+    pub(crate) fn begin(&mut self, position: usize, count: usize, layers: &mut [LayerState]) {
+        let boundaries = (position / INTERVAL + 1..=(position + count) / INTERVAL).map(|i| i * INTERVAL);
+        let new = boundaries.clone().count();
+        let room = self.budget.saturating_sub(self.log_bytes);
+        let needed = |this: &Self, layers: &[LayerState]| {
+            let checkpoints = (this.checkpoints.len() + new) * this.checkpoint_bytes;
+            checkpoints + kept_bytes(layers, this.keys_needed_from(position), position + count)
+        };
+        while !self.checkpoints.is_empty() && needed(self, layers) > room {
+            self.checkpoints.pop_front();
+        }
+        self.forget_keys(position, layers);
+        self.filling.clear();
+        if new * self.checkpoint_bytes <= room {
+            let empty = |position| Checkpoint { position, layers: layers.iter().map(|_| None).collect() };
+            self.filling.extend(boundaries.map(empty));
+        }
+    }
+
+    /// The newest tokens are read and their checkpoints full.
+    pub(crate) fn finish(&mut self, position: usize, layers: &mut [LayerState]) {
+        self.checkpoints.extend(self.filling.drain(..).map(Arc::new));
+        self.forget_keys(position, layers);
+        if self.logged_from != usize::MAX {
+            self.logged_from = self.logged_from.max(position.saturating_sub(LOGGED));
+        }
+    }
+
+    /// The first position whose key some return, or the next token, can need; per window.
+    fn keys_needed_from(&self, position: usize) -> usize {
+        self.checkpoints.front().map_or(position, |c| c.position.min(position))
+    }
+
+    fn forget_keys(&self, position: usize, layers: &mut [LayerState]) {
+        let from = self.keys_needed_from(position);
+        for layer in layers {
+            if let LayerState::Attention(cache) = layer {
+                cache.forget_unseen_from(from);
+            }
+        }
+    }
+
+    /// Positions within the tokens being read at which the state must be kept.
+    pub(crate) fn boundaries(&self) -> impl Iterator<Item = usize> {
+        self.filling.iter().map(|c| c.position)
+    }
+
+    /// Keeps a layer's state at one of the boundaries.
+    pub(crate) fn keep(&mut self, layer: usize, position: usize, state: &mut SsmState, spec: &SsmSpec, pool: &Pool) {
+        let kept = Kept::of(state, spec, self.exact, pool);
+        if let Some(checkpoint) = self.filling.iter_mut().find(|c| c.position == position) {
+            checkpoint.layers[layer] = Some(kept);
+        }
+    }
+
+    /// Logs the inputs of a layer's recurrence: xb at the start of each row of `stride`.
+    pub(crate) fn log(&mut self, layer: usize, position: usize, xb: &[f32], stride: usize, dbc: &[f32]) {
+        let Some(log) = &mut self.logs[layer] else { return };
+        let (inner, width) = (log.xb.len() / LOGGED, log.dbc.len() / LOGGED);
+        let count = dbc.len() / width;
+        for t in count.saturating_sub(LOGGED)..count {
+            let row = (position + t) % LOGGED;
+            log.xb[row * inner..][..inner].copy_from_slice(&xb[t * stride..][..inner]);
+            log.dbc[row * width..][..width].copy_from_slice(&dbc[t * width..][..width]);
+        }
+    }
+
+    /// The newest kept position from which a return to `position` can go on, and whether the keys
+    /// that it needs are still there.
+    pub(crate) fn best(&self, position: usize, layers: &[LayerState]) -> Option<Arc<Checkpoint>> {
+        let newest = self.checkpoints.iter().rev().find(|c| c.position <= position)?;
+        keys_reach(newest.position, layers).then(|| newest.clone())
+    }
+
+    /// True if the tokens from `from` to `to` are all logged.
+    pub(crate) fn logged(&self, from: usize) -> bool {
+        self.logged_from <= from
+    }
+
+    /// Forgets what is after `position`; `logs_valid` if the logs before it are of this past.
+    pub(crate) fn truncate(&mut self, position: usize, logs_valid: bool) {
+        while self.checkpoints.back().is_some_and(|c| c.position > position) {
+            self.checkpoints.pop_back();
+        }
+        if self.logged_from != usize::MAX && (!logs_valid || self.logged_from > position) {
+            self.logged_from = position;
+        }
+    }
+
+    pub(crate) fn checkpoints(&self) -> VecDeque<Arc<Checkpoint>> {
+        self.checkpoints.clone()
+    }
+
+    pub(crate) fn set_checkpoints(&mut self, checkpoints: VecDeque<Arc<Checkpoint>>, position: usize) {
+        self.checkpoints = checkpoints;
+        self.truncate(position, false);
+    }
+
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Bytes of checkpoints and logs.
+    pub(crate) fn bytes(&self) -> usize {
+        let kept = |c: &Arc<Checkpoint>| c.layers.iter().flatten().map(Kept::bytes).sum::<usize>();
+        self.checkpoints.iter().map(kept).sum::<usize>() + self.log_bytes
+    }
+
+    /// Sets a layer's state to what it was at `to`: from the checkpoint (none is the beginning) and
+    /// the logged inputs after it. `xb` and `xc` are scratch of at least 64 * E each.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn replay(
+        &self,
+        layer: usize,
+        checkpoint: Option<&Checkpoint>,
+        to: usize,
+        state: &mut SsmState,
+        weights: &SsmWeights,
+        spec: &SsmSpec,
+        (pool, level): (&Pool, Level),
+        scratch: (&mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        restore(checkpoint, layer, state, spec);
+        let from = checkpoint.map_or(0, |c| c.position);
+        let (count, inner, width) = (to - from, spec.inner, 2 * spec.state + 1);
+        let Some(log) = self.logs[layer].as_ref().filter(|_| count > 0) else { return };
+        let (xb, xc, dbc) = scratch;
+        for t in 0..count {
+            let row = (from + t) % LOGGED;
+            xb[t * inner..][..inner].copy_from_slice(&log.xb[row * inner..][..inner]);
+            dbc[t * width..][..width].copy_from_slice(&log.dbc[row * width..][..width]);
+        }
+        super::ssm::convolve(pool, level, weights, spec, &state.history, &xb[..count * inner], inner, count, xc);
+        let split = Pieces::new(&mut state.h, CHANNELS * spec.state);
+        for_each(pool, split, |i, h| {
+            let mut args = Scan {
+                first: i * CHANNELS,
+                inner,
+                decay: &weights.decay,
+                dt_weight: &weights.dt_weight,
+                dt_bias: &weights.dt_bias,
+                skip: &weights.skip,
+                xc,
+                dbc,
+                xz: &[],
+                tokens: 0..count,
+                state: h,
+            };
+            ops::scan(level, &mut args, None);
+        });
+        state.push_history(xb, inner, count, spec);
+    }
+}
+
+/// Sets a layer's state to a checkpoint's, or to the beginning.
+pub(crate) fn restore(checkpoint: Option<&Checkpoint>, layer: usize, state: &mut SsmState, spec: &SsmSpec) {
+    match checkpoint.and_then(|c| c.layers[layer].as_ref()) {
+        Some(kept) => kept.restore(state, spec),
+        None => {
+            state.h.fill(0.0);
+            state.history.fill(0.0);
+        }
+    }
+}
+
+/// True if every key that a token at `position` or after it can see is still there.
+pub(crate) fn keys_reach(position: usize, layers: &[LayerState]) -> bool {
+    layers.iter().all(|layer| match layer {
+        LayerState::Attention(cache) => cache.reaches(position),
+        LayerState::Ssm(_) => true,
+    })
+}
+
+/// Bytes of keys and values that are only kept for a return to `from`, once `to` tokens are read.
+fn kept_bytes(layers: &[LayerState], from: usize, to: usize) -> usize {
+    let of = |layer: &LayerState| match layer {
+        LayerState::Attention(cache) => cache.kept_bytes(from, to),
+        LayerState::Ssm(_) => 0,
+    };
+    layers.iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_hold_any_size_of_number() {
+        for scale in [1e-30f32, 1e-6, 1.0, 1e6, 1e25] {
+            let original: Vec<f32> = (0..64).map(|i| (i as f32 - 31.5) * scale).collect();
+            let mut h = original.clone();
+            let mut values = vec![f16::ZERO; 64];
+            let power = round_to_halves(&mut h, &mut values);
+            for (a, b) in original.iter().zip(&h) {
+                assert!((a - b).abs() <= a.abs() / 2048.0, "{a} became {b}");
+            }
+            let mut again = vec![0.0; 64];
+            widen(&mut again, &values, power);
+            assert_eq!(again, h, "what is kept is what the live state became");
+        }
+        let mut zeros = vec![0.0; 4];
+        round_to_halves(&mut zeros, &mut [f16::ZERO; 4]);
+        assert_eq!(zeros, [0.0; 4]);
+    }
+}
