@@ -41,21 +41,17 @@ impl Int8 {
 
 /// Turns a row into codes, scales and scaled sums, in the order that `QuantRows` describes.
 pub(crate) fn quantise_row(level: Level, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+    assert!(codes.len() >= x.len().div_ceil(128) * 128);
+    assert!(scales.len() >= x.len().div_ceil(64) && sums.len() >= x.len().div_ceil(64));
     match level {
         // SAFETY: the level is one that the machine has.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { quantise_avx512(x, codes, scales, sums) },
+        Level::Avx512 => unsafe { super::q4_avx512::quantise(x, codes, scales, sums) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { quantise_avx2(x, codes, scales, sums) },
         _ => quantise(x, codes, scales, sums),
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn quantise_avx512(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
-    quantise(x, codes, scales, sums);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -91,4 +87,35 @@ fn quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
         scales[g] = largest / 127.0;
         sums[g] = scales[g] * sum as f32;
     }
+}
+
+/// Puts 16 rows side by side: for each group its 8 words of even inputs and 8 of odd ones, of 16 rows
+/// each. `rows` of them are there; the rest of the tiles is left as it is.
+pub(crate) fn tile_codes(level: Level, words: &[u32], rows: usize, groups: usize, tiles: &mut [u32]) {
+    let row_words = 32 * groups.div_ceil(2);
+    assert!(rows <= 16 && words.len() >= rows * row_words && tiles.len() >= groups * 256);
+    for row in 0..rows {
+        let words = &words[row * row_words..][..row_words];
+        for group in 0..groups {
+            let from = &words[group / 2 * 32 + group % 2 * 8..][..24];
+            let tile = &mut tiles[group * 256..][..256];
+            for d in 0..8 {
+                tile[d * 16 + row] = from[d];
+                tile[(8 + d) * 16 + row] = from[16 + d];
+            }
+        }
+    }
+    let _ = level;
+}
+
+/// Puts the numbers of 16 rows side by side, as `tile_codes`.
+pub(crate) fn tile_floats(level: Level, from: &[f32], rows: usize, groups: usize, tiles: &mut [f32]) {
+    let row_len = groups.next_multiple_of(16);
+    assert!(rows <= 16 && from.len() >= rows * row_len && tiles.len() >= groups * 16);
+    for row in 0..rows {
+        for group in 0..groups {
+            tiles[group * 16 + row] = from[row * row_len + group];
+        }
+    }
+    let _ = level;
 }

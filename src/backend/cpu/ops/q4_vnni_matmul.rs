@@ -97,6 +97,9 @@ impl Tile<'_> {
         if self.groups.start == 0 {
             sums[..N * ROWS].fill(0.0);
         }
+        // A number that the compiler does not know: it would unroll the loop below, load all of it ahead
+        // and run out of registers, at half the speed.
+        let words = std::hint::black_box(8);
         for (i, g) in self.groups.clone().enumerate() {
             let q: [*const i8; N] = std::array::from_fn(|t| x[t].codes[g / 2 * 128 + g % 2 * 32..].as_ptr());
             let mut dots = [[_mm512_setzero_si512(); 2]; N];
@@ -104,7 +107,7 @@ impl Tile<'_> {
             unsafe {
                 let codes = self.codes.as_ptr().add(i * TILE);
                 for odd in 0..2 {
-                    for d in 0..8 {
+                    for d in 0..words {
                         let codes = codes.add((odd * 8 + d) * 4 * ROWS);
                         let (a, b) = (_mm512_load_si512(codes.cast()), _mm512_load_si512(codes.add(64).cast()));
                         for t in 0..N {
