@@ -17,6 +17,7 @@ pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
+pub mod open;
 pub mod output;
 pub mod trace;
 
@@ -52,6 +53,8 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Trace(trace::TraceArgs),
+    Eval(eval::EvalArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
@@ -60,6 +63,8 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Trace(args) => trace::run(args),
+        Command::Eval(args) => eval::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),

@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::logits_file::LogitsFile;
-use super::{interrupt, output};
+use super::{interrupt, open, output};
+use crate::backend::cpu::Options;
 use crate::backend::{Backend, Logits};
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
@@ -77,6 +78,32 @@ impl Input {
         let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Some(String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8 text", path.display()))?))
     }
+}
+
+/// Opens the model, reads the input and prints what happened.
+pub fn run(args: TraceArgs) -> Result<()> {
+    let text = args.input.text()?;
+    let files = open::Files::find(&args.model)?;
+    let tokenizer = if args.input.ids.is_some() { None } else { Some(files.tokenizer()?) };
+    let ids = match (text, &tokenizer) {
+        (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,
+        _ => args.input.ids.unwrap_or_default(),
+    };
+    let options = Options { exact: !args.fast, threads: args.threads.map(usize::from), ..Options::default() };
+    let mut backend = files.backend(&options)?;
+    let mut logits = match &args.logits {
+        Some(path) => {
+            // So that half a file is removed again.
+            interrupt::catch();
+            Some(LogitsFile::create(path, ids.len(), backend.spec().vocab)?)
+        }
+        None => None,
+    };
+    let text_of = |id| tokenizer.as_ref().filter(|t| t.has(id)).map(|t| t.token_text(id));
+    let format = if args.csv { Format::Csv } else { Format::JsonLines };
+    let mut out = BufWriter::new(output::stdout());
+    trace(&mut backend, &ids, &text_of, format, &mut out, logits.as_mut())?;
+    logits.map_or(Ok(()), LogitsFile::finish)
 }
 
 /// How tokens are printed.
