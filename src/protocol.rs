@@ -100,17 +100,36 @@ pub struct Request {
     pub truncate: bool,
 }
 
+impl Request {
+    /// A request with the usual settings: up to 512 tokens, nothing else reported.
+    pub fn new(id: u64, prompt: Prompt) -> Self {
+        Self {
+            id,
+            prompt,
+            sampling: Sampling::default(),
+            max_tokens: 512,
+            stop: Vec::new(),
+            alternatives: 0,
+            routing: false,
+            truncate: false,
+        }
+    }
+}
+
 /// What the engine can be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Generate text. Requests queue; one runs at a time.
+    /// Generate text. Requests queue; one runs at a time. Reads only what the state does not hold
+    /// already, so a turn is regenerated, edited or forked by asking with the wanted past.
     Generate(Request),
     /// Stop the request with this id, within one token or one prefill chunk. What was generated stays.
+    /// A request that still waits ends without having started.
     Cancel(u64),
-    /// Replace the alterations of the routing; they hold until replaced.
+    /// Replace the alterations of the routing; they hold until replaced. It waits its turn among the
+    /// requests: one that runs is not changed midway.
     Alter(Alterations),
-    /// Finish what runs and end the engine.
+    /// Stop what runs, as `Cancel` would, let go of what waits, and end the engine.
     Shutdown,
 }
 
@@ -191,6 +210,16 @@ pub enum Event {
         /// What, where, and what to do.
         message: String,
     },
+    /// The routing of later requests is altered so.
+    Altered {
+        /// What holds now.
+        alterations: Alterations,
+    },
+    /// The alterations do not suit the model; those of before hold on.
+    AlterFailed {
+        /// What, where, and what to do.
+        message: String,
+    },
 }
 
 /// One generated token.
@@ -207,7 +236,8 @@ pub struct Token {
     pub text: String,
     /// Natural logarithm of its probability under the model, before sampling settings.
     pub logprob: f32,
-    /// What else the model considered, most likely first, when asked for.
+    /// What else the model considered: the most likely tokens other than this one, most likely
+    /// first, when asked for.
     pub alternatives: Vec<Alternative>,
     /// Its routing, when asked for: of the forward pass that produced this token's logits.
     pub routing: TokenRouting,

@@ -11,14 +11,18 @@ pub mod completions;
 pub mod download;
 pub mod eval;
 pub mod hub;
+pub mod init;
+pub mod inspect;
 pub mod interrupt;
 mod logits_file;
 pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
-pub mod open;
+pub mod model_files;
 pub mod output;
+mod progress;
+pub mod quantize;
 pub mod trace;
 
 use std::fmt;
@@ -54,6 +58,9 @@ NO_COLOR=1 turns colours off.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Trace(trace::TraceArgs),
+    Inspect(inspect::InspectArgs),
+    Init(init::InitArgs),
+    Quantize(quantize::QuantizeArgs),
     Eval(eval::EvalArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
@@ -64,6 +71,9 @@ enum Command {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Trace(args) => trace::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Eval(args) => eval::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),

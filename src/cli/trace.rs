@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::logits_file::LogitsFile;
-use super::{interrupt, open, output};
+use super::model_files::ModelFiles;
+use super::{interrupt, output};
 use crate::backend::cpu::Options;
 use crate::backend::{Backend, Logits};
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
@@ -83,7 +84,7 @@ impl Input {
 /// Opens the model, reads the input and prints what happened.
 pub fn run(args: TraceArgs) -> Result<()> {
     let text = args.input.text()?;
-    let files = open::Files::find(&args.model)?;
+    let files = ModelFiles::find(&args.model)?;
     let tokenizer = if args.input.ids.is_some() { None } else { Some(files.tokenizer()?) };
     let ids = match (text, &tokenizer) {
         (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,

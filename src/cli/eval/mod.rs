@@ -12,7 +12,8 @@ use clap::Args;
 use serde::Serialize;
 
 use self::examples::{Counted, Example};
-use super::{interrupt, open, output};
+use super::model_files::ModelFiles;
+use super::{interrupt, output};
 use crate::backend::Backend;
 use crate::backend::cpu::Options;
 
@@ -69,7 +70,7 @@ struct Report {
 
 /// Opens the model, reads the data and prints the report.
 pub fn run(args: EvalArgs) -> Result<()> {
-    let files = open::Files::find(&args.model)?;
+    let files = ModelFiles::find(&args.model)?;
     let (tokenizer, template) = (files.tokenizer()?, files.template()?);
     let data: Box<dyn Read> = match args.data.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),

@@ -11,14 +11,14 @@ use crate::model::template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 
 /// A model's files, mapped and checked against its configuration.
-pub struct Files {
+pub struct ModelFiles {
     /// The tensors.
     pub checkpoint: Checkpoint,
     /// The shape that `config.json` describes.
     pub spec: ModelSpec,
 }
 
-impl Files {
+impl ModelFiles {
     /// Finds the model, on the hub if need be, and checks that its files make one.
     pub fn find(model: &str) -> Result<Self> {
         let path = model_arg::resolve(model)?;
