@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -135,6 +135,10 @@ fn trace(
     let limit = backend.spec().max_seq_len;
     ensure!(!ids.is_empty(), "the input is empty: there is no token to trace");
     ensure!(ids.len() <= limit, "the input has {} tokens; this model reads at most {limit}", ids.len());
+    let vocab = backend.spec().vocab;
+    if let Some((pos, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
+        bail!("token {id} at position {pos} is outside the vocabulary: the model has tokens 0 to {}", vocab - 1);
+    }
     backend.rewind(0)?;
     if format == Format::Csv {
         writeln!(out, "pos,layer,expert,weight")?;
@@ -233,6 +237,6 @@ mod tests {
         let said = |ids: &[TokenId]| traced(ids, Format::Csv, None).unwrap_err().to_string();
         assert!(said(&[]).contains("empty"));
         assert!(said(&[0; 65]).contains("65 tokens; this model reads at most 64"));
-        assert!(said(&[10]).contains("out of range"));
+        assert!(said(&[1, 10]).contains("token 10 at position 1 is outside"));
     }
 }
