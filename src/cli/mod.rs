@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
+pub mod bench;
 pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
@@ -19,10 +20,11 @@ pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
-pub mod model_files;
+pub mod open;
 pub mod output;
 mod progress;
 pub mod quantize;
+mod resources;
 pub mod trace;
 
 use std::fmt;
@@ -62,6 +64,7 @@ enum Command {
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
     Eval(eval::EvalArgs),
+    Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
@@ -75,6 +78,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),

@@ -8,9 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::logits_file::LogitsFile;
-use super::model_files::ModelFiles;
-use super::{interrupt, output};
-use crate::backend::cpu::Options;
+use super::{interrupt, open, output};
 use crate::backend::{Backend, Logits};
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
@@ -84,14 +82,14 @@ impl Input {
 /// Opens the model, reads the input and prints what happened.
 pub fn run(args: TraceArgs) -> Result<()> {
     let text = args.input.text()?;
-    let files = ModelFiles::find(&args.model)?;
-    let tokenizer = if args.input.ids.is_some() { None } else { Some(files.tokenizer()?) };
-    let ids = match (text, &tokenizer) {
+    let files = open::files(&args.model)?;
+    // Ids are traced as numbers: their text is null even where it is known.
+    let tokenizer = if text.is_some() { Some(files.require_tokenizer()?) } else { None };
+    let ids = match (text, tokenizer) {
         (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,
         _ => args.input.ids.unwrap_or_default(),
     };
-    let options = Options { exact: !args.fast, threads: args.threads.map(usize::from), ..Options::default() };
-    let mut backend = files.backend(&options)?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
     let mut logits = match &args.logits {
         Some(path) => {
             // So that half a file is removed again.
@@ -100,7 +98,7 @@ pub fn run(args: TraceArgs) -> Result<()> {
         }
         None => None,
     };
-    let text_of = |id| tokenizer.as_ref().filter(|t| t.has(id)).map(|t| t.token_text(id));
+    let text_of = |id| tokenizer.filter(|t| t.has(id)).map(|t| t.token_text(id));
     let format = if args.csv { Format::Csv } else { Format::JsonLines };
     let mut out = BufWriter::new(output::stdout());
     trace(&mut backend, &ids, &text_of, format, &mut out, logits.as_mut())?;

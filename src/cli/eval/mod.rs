@@ -12,10 +12,8 @@ use clap::Args;
 use serde::Serialize;
 
 use self::examples::{Counted, Example};
-use super::model_files::ModelFiles;
-use super::{interrupt, output};
+use super::{interrupt, open, output};
 use crate::backend::Backend;
-use crate::backend::cpu::Options;
 
 /// Measure loss and perplexity over a data set
 ///
@@ -70,19 +68,18 @@ struct Report {
 
 /// Opens the model, reads the data and prints the report.
 pub fn run(args: EvalArgs) -> Result<()> {
-    let files = ModelFiles::find(&args.model)?;
-    let (tokenizer, template) = (files.tokenizer()?, files.template()?);
+    let files = open::files(&args.model)?;
+    let tokenizer = files.require_tokenizer()?;
     let data: Box<dyn Read> = match args.data.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
         false => Box::new(File::open(&args.data).with_context(|| format!("cannot read {}", args.data.display()))?),
     };
-    let options = Options { exact: !args.fast, threads: args.threads.map(usize::from), ..Options::default() };
-    let mut backend = files.backend(&options)?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
     let most = backend.spec().max_seq_len;
     let limits = Limits { tokens: args.max_seq_len.map_or(most, |n| n.get().min(most)), bad_lines: args.max_bad_lines };
     let name = args.data.display().to_string();
     let mut tell = |line, why| output::note(format!("{name}:{line}: skipped: {why}"));
-    let tokens_of = |example: &Example| example.tokens(&tokenizer, &template);
+    let tokens_of = |example: &Example| example.tokens(tokenizer, &files.template);
     let report = evaluate(&mut backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
     output::json_line(&report)
 }
