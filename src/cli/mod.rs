@@ -17,7 +17,9 @@ pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
+pub mod open;
 pub mod output;
+pub mod run;
 pub mod trace;
 
 use std::fmt;

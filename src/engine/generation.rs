@@ -20,7 +20,7 @@ impl Worker {
         let sampler = Sampler::new(request.sampling.clone(), self.banned.clone())?;
         let stops = StopText::new(&request.stop)?;
         let prompt = prompt::build(&self.model, request)?;
-        let (kept, reused) = self.reuse(&prompt.tokens)?;
+        let reused = self.reuse(&prompt.tokens)?;
         let stats = Stats { prompt_tokens: prompt.tokens.len(), reused_tokens: reused, ..Stats::default() };
         self.lanes.send(Event::Started {
             id: request.id,
@@ -31,7 +31,7 @@ impl Worker {
         });
         let after = if prompt.fresh_text { None } else { prompt.tokens.last().copied() };
         let mut run = Run { request, sampler, tokens: prompt.tokens, stats, begin, routing: Vec::new() };
-        let first = self.read_prompt(&mut run, kept)?;
+        let first = self.read_prompt(&mut run, reused)?;
         let tokenizer = self.model.tokenizer.clone();
         let stream = tokenizer.as_ref().map(|tokenizer| tokenizer.stream(after));
         let mut text = Text { tokenizer: tokenizer.as_deref(), stream, stops };

@@ -116,21 +116,22 @@ impl Worker {
     }
 
     /// Brings the state to the longest beginning that it shares with `prompt`, at least one token
-    /// short of it, since logits come from reading. Gives the state's length, and how many tokens of
-    /// it were not read again.
+    /// short of it, since logits come from reading; or to an earlier place, where the backend keeps
+    /// none nearer. Gives the state's length.
     ///
     /// A state that was made with other alterations shares nothing: what follows must be what the
     /// altered model gives from its first token on.
-    pub(super) fn reuse(&mut self, prompt: &[TokenId]) -> Result<(usize, usize)> {
-        let held = self.model.backend.tokens();
-        let shared = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+    pub(super) fn reuse(&mut self, prompt: &[TokenId]) -> Result<usize> {
+        let backend = &mut self.model.backend;
+        let shared = backend.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         let keep = if self.stale { 0 } else { shared.min(prompt.len() - 1) };
-        let mut again = 0;
-        if keep < held.len() {
-            again = self.model.backend.rewind(keep)?;
+        if keep < backend.tokens().len() {
+            backend.rewind(keep)?;
         }
+        let reached = backend.tokens().len();
+        ensure!(reached <= keep, "the backend went back to token {reached} when asked for {keep}");
         self.stale = false;
-        Ok((keep, keep.saturating_sub(again)))
+        Ok(reached)
     }
 
     /// Notes a generated token, and tells how things stand if that is due.
