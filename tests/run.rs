@@ -99,7 +99,8 @@ fn a_chat_remembers_and_obeys_its_commands() {
     let read = read(&mock);
     assert!(read.contains("#user\nSure\nly?#\n"), "{read}");
     assert!(read.contains("#system\nBe rude.#\n#user\n And /now#\n"), "{read}");
-    assert!(read.ends_with("user\nAgain#\n#assistant\nYes."), "{read}");
+    // What was read before the other message is not read again.
+    assert!(read.ends_with("Again#\n#assistant\nYes."), "{read}");
     assert!(!read.contains("never") && !read.contains("nonsense"));
     // The second turn reads nothing of the first again.
     assert_eq!(read.matches("Is it?").count(), 1);
@@ -121,6 +122,7 @@ fn a_failed_turn_leaves_the_chat() {
 
 #[test]
 fn wrong_usage_is_told_apart() {
+    <Line as clap::CommandFactory>::command().debug_assert();
     for bad in [
         &["--temperature", "-1"][..],
         &["--temperature", "warm"],

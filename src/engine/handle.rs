@@ -120,9 +120,12 @@ impl Handle {
         self.commands.blocking_send(command).ok().context(ENDED)
     }
 
-    /// Sends without waiting: gives the command back if the channel is full or the engine has ended.
-    pub fn try_send(&self, command: Command) -> Result<(), Command> {
-        self.commands.try_send(command).map_err(mpsc::error::TrySendError::into_inner)
+    /// Sends without waiting: an error if the channel is full or the engine has ended.
+    pub fn try_send(&self, command: Command) -> Result<()> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => anyhow!("the engine is busy: {COMMANDS} commands wait already"),
+            mpsc::error::TrySendError::Closed(_) => anyhow!(ENDED),
+        })
     }
 
     /// An error if the engine has ended.

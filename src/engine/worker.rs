@@ -140,7 +140,9 @@ impl Worker {
         if self.last_snapshot.is_some_and(|last| now - last < SNAPSHOT_EVERY) {
             return;
         }
-        self.speed.push_back((now, generated));
+        if generated > 0 {
+            self.speed.push_back((now, generated));
+        }
         while self.speed.len() > 2 && now - self.speed[1].0 >= SPEED_OVER {
             self.speed.pop_front();
         }
