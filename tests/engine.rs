@@ -118,7 +118,7 @@ fn a_chat_reads_only_what_is_new() {
     assert_eq!((first.as_str(), reason, stats.reused_tokens), ("Yes.", FinishReason::EndOfText, 0));
     let read = mock.read();
     assert_eq!(read, stats.prompt_tokens + 4);
-    // The same again: the backend keeps every fourth state, and is read on from there.
+    // The same again: read from the newest state that is kept, at least one token.
     let (again, _, stats) = answer(&run(&mut engine, ask(&chat)));
     assert_eq!((again, stats.reused_tokens), (first, (stats.prompt_tokens - 1) / 4 * 4));
     assert_eq!(mock.read() - read, stats.prompt_tokens - stats.reused_tokens + 4);
@@ -390,6 +390,7 @@ fn alterations_are_checked_and_read_the_prompt_anew() {
         (all(Alteration { mute: vec![0, 1, 2], ..Alteration::default() }), "k is 2"),
         (all(Alteration { mute: vec![1], force: vec![1], ..Alteration::default() }), "both"),
         (all(Alteration { force: vec![0, 1, 2], ..Alteration::default() }), "3 experts are forced"),
+        (all(Alteration { force: vec![1, 1], ..Alteration::default() }), "twice"),
         (all(Alteration { top_k: Some(0), ..Alteration::default() }), "k is 0"),
         (all(Alteration { top_k: Some(5), ..Alteration::default() }), "k is 5"),
         (all(Alteration { temperature: 0.0, ..Alteration::default() }), "temperature"),

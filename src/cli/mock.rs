@@ -42,6 +42,10 @@ impl Backend for Mock {
         "mock".into()
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     fn tokens(&self) -> &[TokenId] {
         &self.tokens
     }
@@ -82,15 +86,15 @@ impl Backend for Mock {
 
     fn rewind(&mut self, position: usize) -> Result<usize> {
         self.tokens.truncate(position);
-        Ok(0)
+        Ok(position)
     }
 
     fn snapshot(&mut self) -> Snapshot {
-        Snapshot(Box::new(self.tokens.clone()))
+        Snapshot::new(self.tokens.clone())
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.tokens = snapshot.0.downcast_ref::<Vec<TokenId>>().cloned().unwrap_or_default();
+        self.tokens = snapshot.state::<Vec<TokenId>>().cloned().unwrap_or_default();
         Ok(())
     }
 

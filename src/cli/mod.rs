@@ -6,11 +6,14 @@
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
+pub mod bench;
 pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
 pub mod hub;
+pub mod init;
+pub mod inspect;
 pub mod interrupt;
 mod logits_file;
 pub mod man;
@@ -19,6 +22,9 @@ mod mock;
 pub mod model_arg;
 pub mod open;
 pub mod output;
+mod progress;
+pub mod quantize;
+mod resources;
 pub mod run;
 pub mod trace;
 
@@ -54,6 +60,11 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Inspect(inspect::InspectArgs),
+    Init(init::InitArgs),
+    Quantize(quantize::QuantizeArgs),
+    Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Completions(completions::CompletionsArgs),
@@ -62,6 +73,11 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Run(args) => run::run(args, run::open),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Quantize(args) => quantize::run(args),
+        Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Completions(args) => completions::run(args),

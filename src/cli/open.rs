@@ -1,31 +1,111 @@
-//! How a command that runs a model is told which one, and how to run it.
+//! Opening a model: files checked, memory weighed, weights bound.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result};
 
-/// Which model, and how it computes.
-#[derive(Debug, Clone, Default, Args)]
-pub struct OpenArgs {
-    /// The built-in model if not given; else a folder, a .safetensors file, or a hub name such as owner/name
-    #[arg(long, short)]
-    pub model: Option<String>,
-    /// Use exact arithmetic, in 32-bit floats, instead of the fast one
-    #[arg(long)]
-    pub exact: bool,
-    /// How many threads to use; all cores if not given
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-    /// How keys and values are kept: q8 takes half the memory of f16 (exact arithmetic keeps f32)
-    #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
-    pub kv: Option<Kv>,
+use super::model_arg;
+use crate::backend::Backend;
+use crate::backend::cpu::{CpuBackend, KvFormat, Options};
+use crate::engine::Loaded;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config::Config;
+use crate::model::footprint::{check_fits, footprint};
+use crate::model::template::ChatTemplate;
+use crate::model::tensors::parameters;
+use crate::model::tokenizer::Tokenizer;
+use crate::protocol::ModelInfo;
+
+/// A model's files, checked, before any of it is bound to a backend.
+pub struct Files {
+    /// What to call it.
+    pub name: String,
+    /// Its tensors.
+    pub checkpoint: Checkpoint,
+    /// Its settings.
+    pub config: Config,
+    /// Its vocabulary, if it has one.
+    pub tokenizer: Option<Tokenizer>,
+    /// How it writes conversations.
+    pub template: ChatTemplate,
 }
 
-/// How keys and values are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kv {
-    /// 16-bit floats.
-    F16,
-    /// 8-bit integers with scales.
-    Q8,
+/// Opens a model's files: a folder, a file, or a hub name.
+pub fn files(model: &str) -> Result<Files> {
+    let path = model_arg::resolve(model)?;
+    let checkpoint = Checkpoint::open(&path)?;
+    let folder = checkpoint.folder().to_owned();
+    let config = Config::read(&folder.join("config.json"))?;
+    checkpoint.ensure_fits(&config.spec())?;
+    let tokenizer = tokenizer_in(&folder, config.vocab_size)?;
+    let template = ChatTemplate::open(&folder)?;
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let name = name.map_or_else(|| model.to_owned(), |n| n.to_string_lossy().into_owned());
+    Ok(Files { name, checkpoint, config, tokenizer, template })
+}
+
+fn tokenizer_in(folder: &Path, vocab: usize) -> Result<Option<Tokenizer>> {
+    if !folder.join("tokenizer.json").exists() {
+        return Ok(None);
+    }
+    let tokenizer = Tokenizer::open(folder)?;
+    tokenizer.check_fits(vocab)?;
+    Ok(Some(tokenizer))
+}
+
+/// Binds the files to the CPU backend, after making sure that the memory will do.
+pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
+    let spec = files.config.spec();
+    let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
+    // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
+    let need = footprint(&spec, files.checkpoint.bytes(), spec.max_seq_len.min(4096), kv, 0);
+    check_fits(&format!("the model {}", files.name), need.total(), available_memory())
+        .context("it can still be run with a smaller model or a quantised one (see `bit-axon quantize --help`)")?;
+    CpuBackend::new(&files.checkpoint, spec, options)
+}
+
+/// Bytes that this machine could still give, file cache included.
+fn available_memory() -> u64 {
+    // Nothing known is no reason to refuse.
+    let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
+    system.refresh_memory();
+    match system.available_memory() {
+        0 => u64::MAX,
+        bytes => bytes,
+    }
+}
+
+/// All that the engine needs.
+pub fn loaded(files: Files, options: &Options) -> Result<Loaded> {
+    let backend = backend(&files, options)?;
+    let info = info(&files, &backend);
+    let tokenizer = files.tokenizer.map(Arc::new);
+    Ok(Loaded { backend: Box::new(backend), tokenizer, template: files.template, info })
+}
+
+fn info(files: &Files, backend: &CpuBackend) -> ModelInfo {
+    let spec = files.config.spec();
+    let (total, active) = parameters(&spec);
+    let moe = |f: fn(&crate::model::spec::MoeSpec) -> usize| -> Vec<usize> {
+        spec.layers.iter().map(|l| l.feed_forward.as_ref().map_or(0, f)).collect()
+    };
+    ModelInfo {
+        name: files.name.clone(),
+        backend: backend.name(),
+        arithmetic: if backend.is_exact() { "exact" } else { "fast" }.into(),
+        layers: spec.layers.iter().map(ToString::to_string).collect(),
+        experts: moe(|m| m.experts),
+        top_k: moe(|m| m.top_k),
+        total_parameters: total,
+        active_parameters: active,
+        vocabulary: spec.vocab,
+        max_seq_len: spec.max_seq_len,
+    }
+}
+
+/// Options from the flags that commands share.
+pub fn options(exact: bool, threads: Option<NonZeroUsize>) -> Options {
+    Options { exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
 }

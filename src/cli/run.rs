@@ -3,7 +3,7 @@
 mod ask;
 mod chat;
 mod json;
-mod peak;
+mod model;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::ask::Asker;
-use super::open::OpenArgs;
+pub use self::model::{Kv, OpenArgs, open};
 use super::{Usage, interrupt, output};
 use crate::engine::{self, Loaded};
 use crate::protocol::{Event, FinishReason, Message, Prompt, Request, Role, Sampling};

@@ -37,7 +37,6 @@
 //! }
 //! ```
 
-mod alter;
 mod generation;
 mod handle;
 mod lanes;
@@ -54,7 +53,6 @@ use crate::model::template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 use crate::protocol::ModelInfo;
 
-pub use alter::check as check_alterations;
 pub use handle::{Engine, Events, Handle, Opening, Thread, spawn, spawn_with_capacity};
 
 /// A model, opened: what the engine's loader gives.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use tokio::sync::watch;
 
+use super::Loaded;
 use super::handle::panic_text;
 use super::lanes::{Lanes, Task};
-use super::{Loaded, alter};
 use crate::protocol::{Alterations, EngineSnapshot, Event, TokenId};
 
 /// How often a snapshot is worth its cost.
@@ -83,7 +83,7 @@ impl Worker {
             return self.lanes.send(Event::Altered { alterations });
         }
         let done = self.survive(|worker| {
-            alter::check(worker.model.backend.spec(), &alterations)?;
+            crate::model::alterations::check(worker.model.backend.spec(), &alterations)?;
             worker.model.backend.alter(&alterations)
         });
         match done {
@@ -116,19 +116,16 @@ impl Worker {
     }
 
     /// Brings the state to the longest beginning that it shares with `prompt`, at least one token
-    /// short of it, since logits come from reading; or to an earlier place, where the backend keeps
-    /// none nearer. Gives the state's length.
+    /// short of it, since logits come from reading. Gives the state's length: reading goes on from
+    /// there.
     ///
     /// A state that was made with other alterations shares nothing: what follows must be what the
     /// altered model gives from its first token on.
     pub(super) fn reuse(&mut self, prompt: &[TokenId]) -> Result<usize> {
-        let backend = &mut self.model.backend;
-        let shared = backend.tokens().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let held = self.model.backend.tokens();
+        let shared = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         let keep = if self.stale { 0 } else { shared.min(prompt.len() - 1) };
-        if keep < backend.tokens().len() {
-            backend.rewind(keep)?;
-        }
-        let reached = backend.tokens().len();
+        let reached = if keep < held.len() { self.model.backend.rewind(keep)? } else { keep };
         ensure!(reached <= keep, "the backend went back to token {reached} when asked for {keep}");
         self.stale = false;
         Ok(reached)

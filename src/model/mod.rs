@@ -1,5 +1,6 @@
 //! What a model is, without arithmetic: its shape, its files, its tokenizer.
 
+pub mod alterations;
 pub mod checkpoint;
 pub mod config;
 pub mod footprint;

@@ -178,6 +178,12 @@ pub fn layer_index(name: &str) -> Option<usize> {
     name.strip_prefix("layer_")?.split_once('.')?.0.parse().ok()
 }
 
+/// What a tensor does, whichever its layer: `layer_3.ssm.in_proj.weight` is `ssm.in_proj`.
+pub fn role(name: &str) -> String {
+    let within = name.strip_prefix("layer_").and_then(|rest| rest.split_once('.')).map_or(name, |(_, within)| within);
+    within.strip_suffix(".weight").unwrap_or(within).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,32 +9,15 @@ use std::sync::Arc;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use crate::model::footprint::KvFormat;
 use crate::model::spec::AttentionSpec;
 
 /// Tokens in a block.
 pub(crate) const BLOCK: usize = 32;
 
-/// How keys and values are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KvFormat {
-    /// As computed: the exact path.
-    F32,
-    /// IEEE half.
-    F16,
-    /// Signed bytes with one scale for each token and head.
-    Q8,
-}
-
-impl KvFormat {
-    /// Bytes of one block of a layer, keys and values together.
-    pub fn block_bytes(self, spec: &AttentionSpec) -> usize {
-        let numbers = 2 * BLOCK * spec.heads * spec.head_dim;
-        match self {
-            KvFormat::F32 => 4 * numbers,
-            KvFormat::F16 => 2 * numbers,
-            KvFormat::Q8 => numbers + 4 * 2 * BLOCK * spec.heads,
-        }
-    }
+/// Bytes of one block of a layer, keys and values together.
+fn block_bytes(format: KvFormat, spec: &AttentionSpec) -> usize {
+    2 * BLOCK * format.bytes(spec.heads, spec.head_dim) as usize
 }
 
 /// Numbers of a block: all heads' keys, or all heads' values.
@@ -185,13 +168,13 @@ impl KvCache {
     /// Bytes of the blocks that the next token sees some token of, and of those that are only kept.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let kept = self.first_seen(self.len).saturating_sub(self.first).min(self.blocks.len());
-        let block = self.format.block_bytes(&self.spec);
+        let block = block_bytes(self.format, &self.spec);
         ((self.blocks.len() - kept) * block, kept * block)
     }
 
     /// Bytes of the blocks that are only there for a return to `from` once `to` tokens are read.
     pub(crate) fn kept_bytes(&self, from: usize, to: usize) -> usize {
-        self.first_seen(to).saturating_sub(self.first_seen(from)) * self.format.block_bytes(&self.spec)
+        self.first_seen(to).saturating_sub(self.first_seen(from)) * block_bytes(self.format, &self.spec)
     }
 
     /// Tokens that the next one can see.
@@ -241,7 +224,7 @@ mod tests {
         assert_eq!(live.blocks_from(0).map(|(p, _)| p).collect::<Vec<_>>(), [32]);
         (64..70).for_each(|t| live.append(&row(t), &row(t)));
         assert_eq!(live.visible(), 40);
-        let block = KvFormat::F16.block_bytes(&live.spec);
+        let block = block_bytes(KvFormat::F16, &live.spec);
         assert_eq!(live.bytes(), (2 * block, 0));
     }
 

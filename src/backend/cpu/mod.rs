@@ -41,11 +41,12 @@ use self::scratch::CHUNK;
 use self::state::LayerState;
 use self::weights::{MixerWeights, Weights};
 use super::{Backend, Logits, Snapshot};
+use crate::model::alterations;
 use crate::model::checkpoint::Checkpoint as Files;
 use crate::model::spec::{Mixer, ModelSpec};
 use crate::protocol::{Alterations, LayerMemory, MemoryReport, TokenId, TokenRouting};
 
-pub use kv::KvFormat;
+pub use crate::model::footprint::KvFormat;
 
 /// How a model is to be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,9 +191,9 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn alter(&mut self, alterations: &Alterations) -> Result<()> {
-        router::check(alterations, &self.0.spec)?;
-        self.0.alterations = alterations.clone();
+    fn alter(&mut self, changes: &Alterations) -> Result<()> {
+        alterations::check(&self.0.spec, changes)?;
+        self.0.alterations = changes.clone();
         Ok(())
     }
 

@@ -7,7 +7,6 @@
 use anyhow::{Result, ensure};
 
 use super::attention;
-use super::kv::KvFormat;
 use super::linear::{Compute, Input, Job, linear};
 use super::moe;
 use super::ops;
@@ -19,6 +18,7 @@ use super::ssm::{self, At};
 use super::state::{self, LayerState};
 use super::weights::{MixerWeights, Weights};
 use crate::backend::Logits;
+use crate::model::footprint::KvFormat;
 use crate::model::spec::{Mixer, ModelSpec};
 use crate::protocol::{Alterations, TokenId, TokenRouting};
 

@@ -4,38 +4,9 @@
 //! g = softmax(u gate^T / temperature)     the k largest g choose, and weigh, the experts
 //! ```
 
-use anyhow::{Result, ensure};
-
 use super::ops;
-use crate::model::spec::{ModelSpec, MoeSpec};
-use crate::protocol::{Alteration, Alterations, LayerRouting};
-
-/// Says which alteration this model cannot have, if one.
-pub(crate) fn check(alterations: &Alterations, spec: &ModelSpec) -> Result<()> {
-    for (layer, _) in &alterations.layers {
-        let moe = spec.layers.get(*layer).and_then(|l| l.feed_forward);
-        let have = || spec.moe_layers().map(|(i, _)| i.to_string()).collect::<Vec<_>>().join(", ");
-        ensure!(moe.is_some(), "layer {layer} does not route; layers {} do", have());
-    }
-    for (layer, moe) in spec.moe_layers() {
-        let of = alterations.of(layer);
-        let most = moe.experts - 1;
-        for expert in of.mute.iter().chain(&of.force) {
-            ensure!(*expert <= most, "layer {layer} has experts 0 to {most}, not {expert}");
-        }
-        if let Some(both) = of.force.iter().find(|e| of.mute.contains(e)) {
-            anyhow::bail!("expert {both} of layer {layer} cannot be muted and forced at once");
-        }
-        let unique = |list: &[usize]| (0..list.len()).all(|i| !list[..i].contains(&list[i]));
-        ensure!(unique(&of.mute) && unique(&of.force), "an expert of layer {layer} is named twice");
-        ensure!(of.mute.len() < moe.experts, "all experts of layer {layer} are muted; set top_k to 0 for none");
-        let k = of.top_k.unwrap_or(moe.top_k);
-        ensure!(k <= moe.experts, "layer {layer} has {} experts; {k} cannot be chosen", moe.experts);
-        let finite = of.temperature.is_finite() && of.temperature > 0.0;
-        ensure!(finite, "the router's temperature is {}; it must be above 0", of.temperature);
-    }
-    Ok(())
-}
+use crate::model::spec::MoeSpec;
+use crate::protocol::{Alteration, LayerRouting};
 
 /// The choices of all tokens of a pass in one layer.
 #[derive(Default)]
@@ -53,8 +24,7 @@ impl Choices {
     pub(crate) fn choose(&mut self, gates: &mut [f32], spec: &MoeSpec, alteration: &Alteration) {
         self.experts.clear();
         self.weights.clear();
-        let available = spec.experts - alteration.mute.len();
-        self.k = alteration.top_k.unwrap_or(spec.top_k).max(alteration.force.len()).min(available);
+        self.k = alteration.top_k.unwrap_or(spec.top_k);
         for gates in gates.chunks_exact_mut(spec.experts) {
             if !alteration.is_none() {
                 gates.iter_mut().for_each(|g| *g /= alteration.temperature);
@@ -112,8 +82,6 @@ mod tests {
         assert_eq!(choose(forced), (vec![3, 0], vec![0.4, 0.1]));
         let more = Alteration { top_k: Some(3), ..none.clone() };
         assert_eq!(choose(more).0, [3, 2, 1]);
-        let no_experts = Alteration { top_k: Some(0), ..none.clone() };
-        assert_eq!(choose(no_experts).0, [0usize; 0]);
         let flat = Alteration { temperature: 1e6, ..none };
         assert_eq!(choose(flat).1, [0.25, 0.25]);
     }

@@ -1,6 +1,7 @@
 //! The live state of a model: what it remembers of the tokens read so far.
 
-use super::kv::{KvCache, KvFormat};
+use super::kv::KvCache;
+use crate::model::footprint::KvFormat;
 use crate::model::spec::{LayerSpec, Mixer, ModelSpec, SsmSpec};
 
 /// Channels of a state-space layer that one task works on, and that lie together in memory.

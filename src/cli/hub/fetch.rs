@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cache::{RepoCache, make_parent};
 use super::client::{Client, Remote, Unreachable};
-use super::progress::{Progress, bytes};
 use super::transfer;
 use super::{RepoId, Settings, check_name, wanted};
 use crate::cli::output;
+use crate::cli::progress::{Progress, bytes};
 
 /// Makes sure that all files of a revision are here, and gives the folder that they are in.
 pub fn download(settings: &Settings, repo: &RepoId, revision: &str, out: Option<&Path>) -> Result<PathBuf> {

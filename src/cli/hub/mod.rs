@@ -12,8 +12,6 @@ pub mod client;
 #[cfg(feature = "hub")]
 pub mod fetch;
 #[cfg(feature = "hub")]
-mod progress;
-#[cfg(feature = "hub")]
 pub mod transfer;
 
 use std::fmt;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Failure, Header, Patience, Remote};
-use super::progress::{Progress, bytes};
+use crate::cli::progress::{Progress, bytes};
 
 /// Fetches `url` into `partial`, going on after what is in it, and checks length and hash.
 /// Contents that fail the check are removed; a part that is fine stays for the next time.

@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::ask::Asker;
-use super::peak::peak_memory;
 use super::{Io, note_truncated};
 use crate::cli::output;
+use crate::cli::resources::peak_resident;
 use crate::protocol::{Event, FinishReason, LayerRouting, Request, Stats, Token, TokenId};
 
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ pub(super) fn answer(asker: &mut Asker, request: Request, io: &mut Io<'_>) -> Re
         prompt_tokens_per_second: stats.prefill_rate(),
         decode_tokens_per_second: stats.decode_rate(),
         time_to_first_token_s: (stats.generated_tokens > 0).then_some(stats.first_token_s),
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes: peak_resident(),
         model_memory_bytes: asker.memory().total(),
     };
     line(io, &summary)?;

@@ -80,7 +80,7 @@ pub(super) enum Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn parts(&self) -> Vec<&TensorInfo<'a>> {
+    pub(super) fn parts(&self) -> Vec<&TensorInfo<'a>> {
         match self {
             Stored::Dense(t, _) => vec![t],
             Stored::Affine4 { codes, scales, biases, .. } => vec![codes, &scales.0, &biases.0],

@@ -4,6 +4,7 @@
 //! the file does not depend on how many there are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Seek, Write};
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +41,16 @@ pub enum Store {
     },
 }
 
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Store::Dense(float) => Dtype::from(*float).fmt(f),
+            Store::Affine4 { group } => write!(f, "affine4/{group}"),
+            Store::Nf4 { group } => write!(f, "nf4/{group}"),
+        }
+    }
+}
+
 /// A tensor to write.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -53,6 +64,12 @@ pub struct Job {
 const BLOCK: usize = 1 << 20;
 
 impl Job {
+    /// Bytes that it will take in the file.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |part: Planned| part.shape.iter().product::<usize>() as u64 * part.dtype.size() as u64;
+        self.parts().into_iter().map(bytes).sum()
+    }
+
     /// The tensors of the file: the values or codes, and what goes with them.
     fn parts(&self) -> Vec<Planned> {
         let t = &self.tensor;

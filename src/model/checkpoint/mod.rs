@@ -9,6 +9,7 @@ mod dtype;
 mod error;
 mod folder;
 mod header;
+mod plan;
 mod read;
 mod staged;
 mod write;
@@ -25,6 +26,8 @@ pub use check::{GROUPS, Problem, ProblemKind};
 pub use convert::{Job, Source, Store, write_tensors};
 pub use dtype::Dtype;
 pub use error::ErrorSums;
+pub use plan::{Format, plan_new, plan_quantised};
+pub use read::Holding;
 pub use staged::StagedFolder;
 pub use write::{Planned, TensorWriter};
 
@@ -156,6 +159,20 @@ impl Checkpoint {
         let Described { dtype, shape, start, len, .. } = &file.header.tensors[t];
         let bytes = Bytes::new(file.map.clone(), *start, *len)?;
         Some(TensorView { dtype: *dtype, shape, bytes, file: &file.path })
+    }
+
+    /// Gives the memory of a tensor's bytes back, until they are read again.
+    pub fn forget(&self, name: &str) {
+        let Some(&(f, t)) = self.index.get(name) else { return };
+        #[cfg(unix)]
+        {
+            let Described { start, len, .. } = self.files[f].header.tensors[t];
+            // SAFETY: the map is of a file, shared and only read, so pages that are dropped are read
+            // from the file again with the same contents.
+            let _ = unsafe { self.files[f].map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        }
+        #[cfg(not(unix))]
+        let _ = (f, t);
     }
 
     /// Bytes of all tensors.

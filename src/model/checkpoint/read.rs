@@ -1,10 +1,11 @@
 //! Tensors of a checkpoint as the matrices and numbers that a model computes with.
 
 use anyhow::{Result, ensure};
-use half::f16;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 use super::check::{Problem, ProblemKind, Stored};
-use super::{Checkpoint, TensorInfo};
+use super::{Checkpoint, Source, TensorInfo};
 use crate::model::matrix::{Data, Float, Floats, Matrix};
 use crate::model::tensors::TensorSpec;
 
@@ -112,11 +113,69 @@ fn count_not_finite(bytes: &[u8], format: Float) -> usize {
     };
     match format {
         Float::F16 => halves(f16::INFINITY.to_bits()),
-        Float::Bf16 => halves(half::bf16::INFINITY.to_bits()),
+        Float::Bf16 => halves(bf16::INFINITY.to_bits()),
         Float::F32 => {
             let exponent = f32::INFINITY.to_bits();
             let bad = |c: &[u8; 4]| u32::from_le_bytes(*c) & exponent == exponent;
             bytes.as_chunks().0.iter().filter(|c| bad(c)).count()
         }
+    }
+}
+
+/// A checkpoint's values as the source of another file. A tied head without a tensor of its own has
+/// those of the embedding table.
+impl Source for Checkpoint {
+    fn fill(&self, t: &TensorSpec, first: usize, out: &mut [f32]) {
+        let own = self.info(&t.name).or_else(|| self.info("embed_tokens.weight"));
+        let info = own.expect("the checkpoint was checked before its values are read");
+        let format = info.dtype.float().expect("only floating-point checkpoints are converted");
+        let bytes = &info.data[first * format.size()..(first + out.len()) * format.size()];
+        widen(bytes, format, out);
+    }
+}
+
+/// Numbers at any address as f32.
+fn widen(bytes: &[u8], format: Float, out: &mut [f32]) {
+    match format {
+        Float::F32 => {
+            let numbers = bytes.as_chunks().0.iter();
+            out.iter_mut().zip(numbers).for_each(|(o, b)| *o = f32::from_le_bytes(*b));
+        }
+        Float::F16 => match bytemuck::try_cast_slice::<u8, f16>(bytes) {
+            Ok(numbers) => numbers.convert_to_f32_slice(out),
+            Err(_) => {
+                let numbers = bytes.as_chunks().0.iter();
+                out.iter_mut().zip(numbers).for_each(|(o, b)| *o = f16::from_le_bytes(*b).to_f32());
+            }
+        },
+        Float::Bf16 => {
+            let numbers = bytes.as_chunks().0.iter();
+            out.iter_mut().zip(numbers).for_each(|(o, b)| *o = bf16::from_le_bytes(*b).to_f32());
+        }
+    }
+}
+
+/// How a tensor is stored, for people to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holding {
+    /// As `F16`, `affine4/64` or `nf4/64`: the format, and the inputs in a group.
+    pub format: String,
+    /// True for 4-bit codes.
+    pub quantised: bool,
+    /// Bytes of the tensor and of its companions.
+    pub bytes: u64,
+}
+
+impl Checkpoint {
+    /// How a tensor is stored, if it is there and as the model needs it.
+    pub fn holding(&self, t: &TensorSpec) -> Option<Holding> {
+        let stored = self.locate(t).ok()?;
+        let bytes = stored.parts().iter().map(|part| part.data.len() as u64).sum();
+        let (format, quantised) = match stored {
+            Stored::Dense(info, _) => (info.dtype.to_string(), false),
+            Stored::Affine4 { group, .. } => (format!("affine4/{group}"), true),
+            Stored::Nf4 { group, .. } => (format!("nf4/{group}"), true),
+        };
+        Some(Holding { format, quantised, bytes })
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::model::spec::{ModelSpec, MoeSpec};
+use super::spec::{ModelSpec, MoeSpec};
 use crate::protocol::{Alteration, Alterations};
 
 /// An error that names the layer and the numbers if the model cannot be altered so.
@@ -30,15 +30,19 @@ fn check_layer(layer: usize, moe: &MoeSpec, change: &Alteration) -> Result<()> {
     if let Some(expert) = change.force.iter().find(|expert| change.mute.contains(expert)) {
         anyhow::bail!("layer {layer}: expert {expert} is both muted and forced");
     }
-    let distinct = |list: &[usize]| (0..experts).filter(|expert| list.contains(expert)).count();
-    let left = experts - distinct(&change.mute);
+    for list in [&change.mute, &change.force] {
+        if let Some(twice) = (1..list.len()).find(|i| list[..*i].contains(&list[*i])) {
+            anyhow::bail!("layer {layer}: expert {} is named twice", list[twice]);
+        }
+    }
+    let left = experts - change.mute.len();
     let k = change.top_k.unwrap_or(moe.top_k);
     ensure!((1..=experts).contains(&k), "layer {layer}: k is {k}, it must lie between 1 and {experts}");
     ensure!(
         left >= k,
         "layer {layer}: {left} of {experts} experts are left unmuted, and k is {k}; mute fewer, or lower k"
     );
-    let forced = distinct(&change.force);
+    let forced = change.force.len();
     ensure!(forced <= k, "layer {layer}: {forced} experts are forced, and k is {k}; force fewer, or raise k");
     ensure!(
         change.temperature.is_finite() && change.temperature > 0.0,

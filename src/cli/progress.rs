@@ -1,11 +1,11 @@
-//! How far a download is: one line that renews itself on a terminal, a line now and then elsewhere.
+//! How far a long piece of work is: one line that renews itself on a terminal, a line now and then elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::cli::output;
 
-/// Progress of a whole download.
+/// Progress of a whole download, or of a whole model that is written.
 pub(super) struct Progress {
     total: Option<u64>,
     /// Bytes that are there, those of earlier attempts included.

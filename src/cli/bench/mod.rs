@@ -1,0 +1,89 @@
+//! `bench`: what this machine can do, and how near the model comes to it.
+
+mod machine;
+mod model;
+mod report;
+
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{open, output};
+use crate::backend::cpu::{KvFormat, Options};
+
+/// Measure this machine, and how near a model comes to it
+///
+/// First the machine: the rate at which memory is read, of f32 matrix products and of int8 dot
+/// products, with the threads that will run the model. Then the model: decoding (tokens a second, the
+/// bytes of weights that each reads, and which part of the memory's rate that is), reading prompts of
+/// 128 to 4096 tokens, memory at each context length, what the routing tap costs, and how long it takes
+/// to keep a state and to return to an earlier token. Machines are noisy: each figure is a median, and
+/// shares are taken between neighbours in time.
+///
+/// A few minutes for a large model, seconds for a small one; --long goes on to the full context.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    #[arg(long, help = super::model_arg::HELP)]
+    model: String,
+    /// Go on to contexts of up to 64K tokens (a quarter of an hour for 3b on two cores)
+    #[arg(long)]
+    long: bool,
+    /// Measure the exact arithmetic instead of the fast one
+    #[arg(long)]
+    exact: bool,
+    /// How keys and values are kept [default: f16, or f32 with --exact]
+    #[arg(long, value_enum)]
+    kv: Option<KvArg>,
+    /// How many threads to use; all cores if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum KvArg {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats
+    F16,
+    /// Bytes, with a scale for each token and head
+    Q8,
+}
+
+impl From<KvArg> for KvFormat {
+    fn from(arg: KvArg) -> Self {
+        match arg {
+            KvArg::F32 => KvFormat::F32,
+            KvArg::F16 => KvFormat::F16,
+            KvArg::Q8 => KvFormat::Q8,
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bit-axon bench --model models/small
+  bit-axon bench --model models/3b --json > bench.json
+  bit-axon bench --model models/3b --long --kv q8
+  BIT_AXON_SIMD=avx2 bit-axon bench --model models/small";
+
+/// Runs the command.
+pub fn run(args: BenchArgs) -> Result<()> {
+    let options = Options {
+        exact: args.exact,
+        threads: args.threads.map(NonZeroUsize::get),
+        kv: args.kv.map(Into::into),
+        ..Options::default()
+    };
+    let opening = std::time::Instant::now();
+    let files = open::files(&args.model)?;
+    let mut backend = open::backend(&files, &options)?;
+    let first_token_s = model::first_token(&mut backend, opening)?;
+    let report = model::measure(&files.name, backend, first_token_s, args.long)?;
+    if args.json { output::json_line(&report) } else { Ok(report.print()?) }
+}

@@ -1,0 +1,212 @@
+//! What the model does on this machine.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::machine::Machine;
+use super::report::{Context, Prefill, Report};
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, Logits};
+use crate::cli::resources;
+use crate::cli::{interrupt, output};
+use crate::model::tensors::parameters;
+use crate::protocol::TokenId;
+
+/// Times that a figure is taken; the median counts.
+const ROUNDS: usize = 7;
+/// Tokens decoded in one round.
+const DECODED: usize = 24;
+
+/// Ids that look like text to a model of random weights: anything, the same every time.
+fn ids(vocab: usize, from: usize, count: usize) -> Vec<TokenId> {
+    let id = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) % vocab;
+    (from..from + count).map(|i| id(i) as TokenId).collect()
+}
+
+/// Seconds from `opening` to the logits of a prompt of 16 tokens.
+pub(super) fn first_token(backend: &mut CpuBackend, opening: Instant) -> Result<f64> {
+    let ids = ids(backend.spec().vocab, 0, 16);
+    backend.forward(&ids, Logits::Last, None)?;
+    Ok(opening.elapsed().as_secs_f64())
+}
+
+/// Reads `count` more tokens in chunks.
+fn read(backend: &mut CpuBackend, count: usize) -> Result<()> {
+    let ids = ids(backend.spec().vocab, backend.tokens().len(), count);
+    for piece in ids.chunks(backend.chunk()) {
+        interrupt::check()?;
+        backend.forward(piece, Logits::None, None)?;
+    }
+    Ok(())
+}
+
+/// Seconds for decoding `count` tokens, with or without the routing tap.
+fn decode(backend: &mut CpuBackend, count: usize, tap: bool) -> Result<f64> {
+    let ids = ids(backend.spec().vocab, backend.tokens().len(), count);
+    let mut routing = Vec::new();
+    let start = Instant::now();
+    for id in ids {
+        interrupt::check()?;
+        routing.clear();
+        backend.forward(&[id], Logits::Last, tap.then_some(&mut routing))?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn timed(f: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    f()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Measures everything.
+pub(super) fn measure(name: &str, mut backend: CpuBackend, first_token_s: f64, long: bool) -> Result<Report> {
+    let backend = &mut backend;
+    let (total_parameters, active_parameters) = parameters(backend.spec());
+    let mut report = Report {
+        model: name.to_owned(),
+        backend: backend.name(),
+        threads: backend.compute().pool.threads(),
+        exact: backend.is_exact(),
+        total_parameters,
+        active_parameters,
+        first_token_s,
+        weight_bytes_per_token: backend.weight_bytes_per_token(),
+        ..Report::default()
+    };
+    output::note("measuring the machine, and decoding beside it");
+    decoding(backend, &mut report)?;
+    output::note("reading prompts");
+    prompts(backend, &mut report)?;
+    output::note("keeping states and returning to them");
+    returning(backend, &mut report)?;
+    contexts(backend, &mut report, long)?;
+    report.peak_resident_bytes = resources::peak_resident();
+    Ok(report)
+}
+
+/// The machine's rates, and decoding in between, so that each share is of its own moment.
+fn decoding(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
+    let mut machine = Machine::new();
+    let (mut reads, mut floats, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut shares, mut taps) = (Vec::new(), Vec::new(), Vec::new());
+    backend.rewind(0)?;
+    read(backend, 16)?;
+    decode(backend, DECODED, false)?;
+    for _ in 0..ROUNDS {
+        backend.rewind(0)?;
+        read(backend, 16)?;
+        let before = machine.read_rate(backend.compute());
+        let seconds = decode(backend, DECODED, false)?;
+        let after = machine.read_rate(backend.compute());
+        let rate = DECODED as f64 / seconds;
+        rates.push(rate);
+        shares.push(rate * report.weight_bytes_per_token as f64 / ((before + after) / 2.0));
+        reads.extend([before, after]);
+        floats.push(machine.float_rate(backend.compute()));
+        bytes.push(machine.byte_rate(backend.compute()));
+        // With the tap, between two runs without it.
+        let count = DECODED.max((0.1 * rate) as usize);
+        let without = decode(backend, count, false)?;
+        let with = decode(backend, count, true)?;
+        let again = decode(backend, count, false)?;
+        taps.push(with / ((without + again) / 2.0) - 1.0);
+    }
+    report.read_bytes_per_s = median(reads);
+    report.float_ops_per_s = median(floats);
+    report.int8_ops_per_s = median(bytes);
+    report.decode_tokens_per_s = median(rates);
+    report.decode_share_of_read_rate = median(shares);
+    report.tap_cost = median(taps);
+    Ok(())
+}
+
+fn prompts(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
+    let machine = Machine::new();
+    let longest = backend.spec().max_seq_len;
+    for tokens in [128, 512, 1024, 2048, 4096].into_iter().filter(|n| *n <= longest) {
+        // Small ones often, since they are noisy; large ones once.
+        let rounds = (2048 / tokens).clamp(1, ROUNDS);
+        let (mut rates, mut shares) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            backend.rewind(0)?;
+            let before = machine.byte_rate(backend.compute());
+            let seconds = timed(|| read(backend, tokens))?;
+            let after = machine.byte_rate(backend.compute());
+            let rate = tokens as f64 / seconds;
+            rates.push(rate);
+            shares.push(2.0 * report.active_parameters as f64 * rate / ((before + after) / 2.0));
+        }
+        report.prefill.push(Prefill { tokens, tokens_per_s: median(rates), share_of_int8_rate: median(shares) });
+    }
+    Ok(())
+}
+
+/// Snapshots, restores and rewinds after a context of 4096 tokens, or as many as there are.
+fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
+    let context = backend.spec().max_seq_len.min(4096);
+    backend.rewind(0)?;
+    read(backend, context)?;
+    report.contexts.push(context_memory(backend, None));
+    let (mut keeping, mut restoring, mut rewinding) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let kept = backend.snapshot();
+        keeping.push(start.elapsed().as_secs_f64());
+        restoring.push(timed(|| backend.restore(&kept))?);
+    }
+    // Every distance up to 64, each from a state that was just read on to the same place.
+    for back in 1..=64.min(context - 1) {
+        backend.rewind(context - 64.min(context))?;
+        read(backend, context - backend.tokens().len())?;
+        let mut reached = 0;
+        rewinding.push(timed(|| {
+            reached = backend.rewind(context - back)?;
+            Ok(())
+        })?);
+        report.rewind_replayed_tokens = report.rewind_replayed_tokens.max(context - back - reached);
+    }
+    report.snapshot_s = median(keeping);
+    report.restore_s = median(restoring);
+    report.rewind_worst_s = rewinding.iter().copied().fold(0.0, f64::max);
+    report.rewind_s = median(rewinding);
+    Ok(())
+}
+
+/// Memory and the cost of a token at longer contexts.
+fn contexts(backend: &mut CpuBackend, report: &mut Report, long: bool) -> Result<()> {
+    let longest = backend.spec().max_seq_len.min(1 << 16);
+    let mut stops = vec![8192];
+    if long {
+        stops.extend([16384, 28672, 32768, 65536]);
+    }
+    let missing = 4096.min(longest).saturating_sub(backend.tokens().len());
+    read(backend, missing)?;
+    for stop in stops.into_iter().filter(|n| *n <= longest) {
+        output::note(format!("reading on to {stop} tokens"));
+        let from = backend.tokens().len();
+        let seconds = timed(|| read(backend, stop - from))?;
+        report.contexts.push(context_memory(backend, Some((stop - from) as f64 / seconds)));
+    }
+    Ok(())
+}
+
+fn context_memory(backend: &CpuBackend, tokens_per_s: Option<f64>) -> Context {
+    let memory = backend.memory();
+    Context {
+        tokens: backend.tokens().len(),
+        tokens_per_s,
+        resident_bytes: resources::resident(),
+        weights: memory.weights,
+        kv: memory.layers.iter().map(|l| l.kv).sum(),
+        ssm: memory.layers.iter().map(|l| l.ssm).sum(),
+        rewind: memory.rewind,
+        scratch: memory.scratch,
+    }
+}

@@ -1,0 +1,32 @@
+//! What this process takes of the machine.
+
+/// Bytes of this process in memory now, mapped files included.
+pub fn resident() -> Option<u64> {
+    let pid = sysinfo::get_current_pid().ok()?;
+    let mut system = sysinfo::System::new().ok()?;
+    let only_memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[pid]), false, only_memory);
+    Some(system.process(pid)?.memory())
+}
+
+/// The most bytes that this process ever had in memory.
+#[cfg(unix)]
+pub fn peak_resident() -> Option<u64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills the struct that it is given, which is all plain numbers.
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) != 0 {
+            return None;
+        }
+        usage.assume_init()
+    };
+    // Linux counts kilobytes, macOS bytes.
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    u64::try_from(usage.ru_maxrss).ok().map(|n| n * unit)
+}
+
+/// The most bytes that this process ever had in memory: not known on this system.
+#[cfg(not(unix))]
+pub fn peak_resident() -> Option<u64> {
+    None
+}
