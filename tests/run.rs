@@ -180,3 +180,23 @@ fn a_reader_that_leaves_ends_the_work() {
         assert!(mock.read() < 50_000);
     }
 }
+
+#[test]
+fn the_built_in_model_answers_and_a_seed_repeats() {
+    let say = |seed: &str| {
+        let mut out = Vec::new();
+        let mut io =
+            Io { input: &mut Cursor::new(b""), input_is_terminal: false, out: &mut out, out_is_terminal: false };
+        let args = parse(&["Hi", "-n", "8", "--temperature", "1", "--seed", seed, "--json", "--exact"]).unwrap();
+        run_with(&args, bit_axon::cli::run::open, &mut io).unwrap();
+        let lines: Vec<Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (summary, tokens) = lines.split_last().unwrap();
+        assert!(summary["model_memory_bytes"].as_u64().unwrap() > 1 << 20);
+        // Every layer with experts is reported.
+        assert!(tokens.iter().all(|token| token["routing"].as_array().unwrap().len() == 3));
+        tokens.iter().map(|token| token["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(say("4"), say("4"));
+    assert_ne!(say("4"), say("5"));
+}
