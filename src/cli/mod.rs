@@ -25,6 +25,7 @@ pub mod output;
 mod progress;
 pub mod quantize;
 mod resources;
+pub mod run;
 pub mod trace;
 
 use std::fmt;
@@ -59,6 +60,7 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
@@ -73,6 +75,7 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Run(args) => run::run(args, run::open),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
