@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gemm::Parallelism;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::ops::Level;
 use super::ops::exact;
@@ -126,14 +127,16 @@ fn narrow(values: &Floats) -> Option<Floats> {
     if values.format == Float::F16 {
         return Some(values.clone());
     }
-    let half = |i: usize| if i < values.len() { f16::from_f32(values.get(i)) } else { f16::ZERO };
-    let mut words = Vec::with_capacity(values.len().div_ceil(2));
-    for i in 0..values.len().div_ceil(2) {
-        let pair = [half(2 * i), half(2 * i + 1)];
-        if pair.iter().any(|v| v.is_infinite()) {
+    let mut words = vec![0u32; values.len().div_ceil(2)];
+    let halves: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut words)[..values.len()];
+    let mut wide = [0.0; 1024];
+    for (i, halves) in halves.chunks_mut(1024).enumerate() {
+        let wide = &mut wide[..halves.len()];
+        exact::floats_to_f32(values, i * 1024, wide);
+        halves.convert_from_f32_slice(wide);
+        if halves.iter().any(|v| v.is_infinite()) {
             return None;
         }
-        words.push(u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16);
     }
     let bytes = Bytes::from_words(words).slice(0, values.len() * 2);
     Some(Floats { format: Float::F16, bytes })
