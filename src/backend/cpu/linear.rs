@@ -191,7 +191,8 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         return;
     }
     for jobs in jobs.chunks_mut(TOGETHER) {
-        let mut packed = cx.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out rather than held, so that linear layers inside tasks do not wait for each other.
+        let mut packed = std::mem::take(&mut *cx.packed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut parts =
             [Part { out: Shareable(std::ptr::null_mut()), rows_per_task: 1, end: 0, packed: (0, 0) }; TOGETHER];
         let bytes: usize = jobs.iter().map(|job| job.w.bytes_read()).sum();
@@ -214,7 +215,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         if t == 1 {
             pack(cx, jobs, &mut parts, &mut packed);
         }
-        let (jobs, parts, packed) = (&*jobs, &parts[..jobs.len()], &packed[..]);
+        let (jobs, parts, x) = (&*jobs, &parts[..jobs.len()], &packed[..]);
         let task = |task: usize| {
             let i = parts.iter().position(|part| task < part.end).expect("tasks are counted by the parts");
             let (job, part) = (&jobs[i], &parts[i]);
@@ -227,7 +228,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
                     // the rows of different tasks are different.
                     let out = unsafe { std::slice::from_raw_parts_mut(part.out.get().add(first), rows.len()) };
                     let (at, len) = part.packed;
-                    vector(cx, job.w, first, job.x, &packed[at..at + len], out, scratch);
+                    vector(cx, job.w, first, job.x, &x[at..at + len], out, scratch);
                 } else {
                     let out = Columns { base: part.out.get(), stride: job.w.rows() };
                     // SAFETY: as above, for every token.
@@ -241,6 +242,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         } else {
             cx.pool.run(tasks, task);
         }
+        *cx.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed;
     }
 }
 
