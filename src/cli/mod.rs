@@ -7,6 +7,7 @@
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod bench;
+pub mod built_in;
 pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
