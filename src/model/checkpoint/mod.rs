@@ -31,7 +31,7 @@ pub use read::Holding;
 pub use staged::StagedFolder;
 pub use write::{Planned, TensorWriter};
 
-use crate::model::matrix::Bytes;
+use crate::model::matrix::{Bytes, Owner};
 use header::{Described, Header};
 
 /// The tensors of one or many mapped files, or of bytes in memory.
@@ -47,9 +47,7 @@ pub struct Checkpoint {
 
 struct StoredFile {
     path: PathBuf,
-    contents: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    /// The same, if it is a mapped file.
-    map: Option<Arc<Mmap>>,
+    contents: Arc<dyn Owner>,
     header: Header,
 }
 
@@ -91,9 +89,9 @@ impl Checkpoint {
     }
 
     /// The contents of one safetensors file, checked in the same way. `name` stands for its path.
-    pub fn from_bytes(name: &str, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self> {
+    pub fn from_bytes(name: &str, bytes: impl Owner + 'static) -> Result<Self> {
         let path = PathBuf::from(name);
-        let file = StoredFile::new(path.clone(), Arc::new(bytes), None)?;
+        let file = StoredFile::new(path.clone(), Arc::new(bytes))?;
         Self::new(&path, vec![file], BTreeMap::new())
     }
 
@@ -177,21 +175,35 @@ impl Checkpoint {
     /// Gives the memory of a tensor's bytes back, until they are read again.
     pub fn forget(&self, name: &str) {
         let Some(&(f, t)) = self.index.get(name) else { return };
-        #[cfg(unix)]
-        {
-            let Some(map) = &self.files[f].map else { return };
-            let Described { start, len, .. } = self.files[f].header.tensors[t];
-            // SAFETY: the map is of a file, shared and only read, so pages that are dropped are read
-            // from the file again with the same contents.
-            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
-        }
-        #[cfg(not(unix))]
-        let _ = (f, t);
+        let Described { start, len, .. } = self.files[f].header.tensors[t];
+        self.files[f].contents.release(start, len);
     }
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         self.tensors().map(|t| t.data.len() as u64).sum()
+    }
+}
+
+/// A file in memory.
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Owner for Mapped {
+    fn release(&self, start: usize, len: usize) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is of a file, shared and only read, so pages that are dropped are read
+            // from the file again with the same contents. It is advice: failing is no harm.
+            let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        }
+        #[cfg(not(unix))]
+        let _ = (start, len);
     }
 }
 
@@ -203,14 +215,13 @@ impl StoredFile {
         // SAFETY: the map is only read. That nobody shortens the file meanwhile cannot be enforced
         // here; it is asked of callers in the documentation of `Checkpoint`.
         let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
-        let map = Arc::new(map);
-        Self::new(path, map.clone(), Some(map))
+        Self::new(path, Arc::new(Mapped(map)))
     }
 
-    fn new(path: PathBuf, contents: Arc<dyn AsRef<[u8]> + Send + Sync>, map: Option<Arc<Mmap>>) -> Result<Self> {
+    fn new(path: PathBuf, contents: Arc<dyn Owner>) -> Result<Self> {
         let header = Header::parse((*contents).as_ref());
         let header = header.with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { path, contents, map, header })
+        Ok(Self { path, contents, header })
     }
 
     fn info<'a>(&'a self, t: &'a Described) -> TensorInfo<'a> {
