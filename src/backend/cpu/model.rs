@@ -40,7 +40,7 @@ pub(crate) struct CpuModel {
 
 /// Rows of the embedding that may be looked up before its memory is given back: the system brings
 /// each in with its neighbours, and a large table would come to lie in memory whole for a few rows.
-const LOOKED_UP: usize = 64;
+const LOOKED_UP: usize = 4;
 
 impl CpuModel {
     pub(crate) fn new(cx: Compute, spec: ModelSpec, weights: Weights, fast: bool, kv: KvFormat, budget: usize) -> Self {

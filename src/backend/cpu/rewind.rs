@@ -39,6 +39,13 @@ pub(crate) struct Checkpoint {
     layers: Vec<Option<Kept>>,
 }
 
+impl Checkpoint {
+    /// Room for the state of such a model.
+    fn new(spec: &[Option<SsmSpec>], exact: bool) -> Self {
+        Self { position: 0, layers: spec.iter().map(|s| s.as_ref().map(|s| Kept::new(s, exact))).collect() }
+    }
+}
+
 /// State of one state-space layer, as the live state has it.
 struct Kept {
     /// See [`SsmState::h`].
@@ -58,18 +65,24 @@ enum Numbers {
 }
 
 impl Numbers {
-    /// Keeps numbers. Where they are kept as halves the live ones are rounded to them as well, so that
-    /// reading on from here and returning to here give the same.
-    fn of(live: &mut [f32], piece: usize, exact: bool, pool: &Pool) -> Self {
+    fn new(len: usize, piece: usize, exact: bool) -> Self {
         if exact {
-            return Numbers::F32(live.to_vec());
+            return Numbers::F32(vec![0.0; len]);
         }
         let piece = piece.max(1);
-        let mut values = vec![f16::ZERO; live.len()];
-        let mut scales = vec![0.0; live.len().div_ceil(piece)];
-        let split = (Pieces::new(live, piece), (Pieces::new(&mut values, piece), Pieces::new(&mut scales, 1)));
-        for_each(pool, split, |_, (live, (values, scale))| scale[0] = round_to_halves(live, values));
-        Numbers::F16 { values, scales, piece }
+        Numbers::F16 { values: vec![f16::ZERO; len], scales: vec![0.0; len.div_ceil(piece)], piece }
+    }
+
+    /// Keeps numbers. Where they are kept as halves the live ones are rounded to them as well, so that
+    /// reading on from here and returning to here give the same.
+    fn keep(&mut self, live: &mut [f32], pool: &Pool) {
+        match self {
+            Numbers::F32(kept) => kept.copy_from_slice(live),
+            Numbers::F16 { values, scales, piece } => {
+                let split = (Pieces::new(live, *piece), (Pieces::new(values, *piece), Pieces::new(scales, 1)));
+                for_each(pool, split, |_, (live, (values, scale))| scale[0] = round_to_halves(live, values));
+            }
+        }
     }
 
     fn restore(&self, live: &mut [f32]) {
@@ -91,11 +104,16 @@ impl Numbers {
 }
 
 impl Kept {
-    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
+    fn new(spec: &SsmSpec, exact: bool) -> Self {
         Self {
-            h: Numbers::of(&mut state.h, CHANNELS * spec.state, exact, pool),
-            history: Numbers::of(&mut state.history, spec.inner, exact, pool),
+            h: Numbers::new(spec.inner * spec.state, CHANNELS * spec.state, exact),
+            history: Numbers::new((spec.conv - 1) * spec.inner, spec.inner, exact),
         }
+    }
+
+    fn keep(&mut self, state: &mut SsmState, pool: &Pool) {
+        self.h.keep(&mut state.h, pool);
+        self.history.keep(&mut state.history, pool);
     }
 
     fn restore(&self, state: &mut SsmState) {
@@ -140,6 +158,10 @@ pub(crate) struct Rewind {
     checkpoints: VecDeque<Arc<Checkpoint>>,
     /// The checkpoints that the running forward pass is to fill.
     filling: Vec<Checkpoint>,
+    /// Forgotten checkpoints, to be filled again; the first also serves for rounding without keeping.
+    spare: Vec<Checkpoint>,
+    /// What the checkpoints hold: for each layer its state space, if it has one.
+    spec: Vec<Option<SsmSpec>>,
     /// See [`Rewind::stops`].
     stops: Vec<usize>,
     /// One for each layer, if the budget has room for them.
@@ -176,6 +198,8 @@ impl Rewind {
             exact,
             checkpoints: VecDeque::new(),
             filling: Vec::new(),
+            spare: Vec::new(),
+            spec: spec.layers.iter().map(|l| if let Mixer::Ssm(m) = &l.mixer { Some(*m) } else { None }).collect(),
             stops: Vec::new(),
             logs: logs.collect(),
             logged_from: if with_logs { 0 } else { usize::MAX },
@@ -189,23 +213,34 @@ impl Rewind {
     pub(crate) fn begin(&mut self, position: usize, count: usize, layers: &mut [LayerState]) {
         let end = position + count;
         let stops = (position / FINE + 1..=end / FINE).map(|i| i * FINE);
-        let kept = stops.clone().filter(|stop| stop % INTERVAL == 0 || stop + NEWEST > end);
+        let kept = stops.clone().filter(|stop| stop.is_multiple_of(INTERVAL) || stop + NEWEST > end);
         let new = kept.clone().count();
         let room = self.budget.saturating_sub(self.log_bytes);
         let needed = |this: &Self, layers: &[LayerState]| {
             let checkpoints = (this.checkpoints.len() + new) * this.checkpoint_bytes;
             checkpoints + kept_bytes(layers, this.keys_needed_from(position), end)
         };
+        // The fine ones that will not be among the newest any more.
+        let old = |c: &Arc<Checkpoint>| !c.position.is_multiple_of(INTERVAL) && c.position + NEWEST <= end;
+        while let Some(index) = self.checkpoints.iter().position(old) {
+            let forgotten = self.checkpoints.remove(index);
+            self.recycle(forgotten);
+        }
         while !self.checkpoints.is_empty() && needed(self, layers) > room {
-            self.checkpoints.pop_front();
+            let forgotten = self.checkpoints.pop_front();
+            self.recycle(forgotten);
         }
         self.forget_keys(position, layers);
         self.filling.clear();
         self.stops.clear();
         if new * self.checkpoint_bytes <= room {
-            let empty = |position| Checkpoint { position, layers: layers.iter().map(|_| None).collect() };
-            self.filling.extend(kept.map(empty));
+            for position in kept {
+                let mut checkpoint = self.spare.pop().unwrap_or_else(|| Checkpoint::new(&self.spec, self.exact));
+                checkpoint.position = position;
+                self.filling.push(checkpoint);
+            }
         }
+        self.spare.truncate(1);
         // States are rounded at every stop, whether it is kept or not: what a token's state is must
         // not depend on the pieces that the tokens came in.
         if self.exact {
@@ -218,7 +253,6 @@ impl Rewind {
     /// The newest tokens are read and their checkpoints full.
     pub(crate) fn finish(&mut self, position: usize, layers: &mut [LayerState]) {
         self.checkpoints.extend(self.filling.drain(..).map(Arc::new));
-        self.checkpoints.retain(|c| c.position % INTERVAL == 0 || c.position + NEWEST > position);
         self.forget_keys(position, layers);
         if self.logged_from != usize::MAX {
             self.logged_from = self.logged_from.max(position.saturating_sub(LOGGED));
@@ -245,11 +279,20 @@ impl Rewind {
     }
 
     /// Keeps a layer's state at one of the stops, and rounds it as it is kept.
-    pub(crate) fn keep(&mut self, layer: usize, position: usize, state: &mut SsmState, spec: &SsmSpec, pool: &Pool) {
-        let kept = Kept::of(state, spec, self.exact, pool);
-        if let Some(checkpoint) = self.filling.iter_mut().find(|c| c.position == position) {
-            checkpoint.layers[layer] = Some(kept);
+    pub(crate) fn keep(&mut self, layer: usize, position: usize, state: &mut SsmState, pool: &Pool) {
+        if self.spare.is_empty() {
+            self.spare.push(Checkpoint::new(&self.spec, self.exact));
         }
+        // Where nothing is to be kept, a spare one serves for the rounding.
+        let filling = self.filling.iter_mut().find(|c| c.position == position).or(self.spare.first_mut());
+        if let Some(kept) = filling.and_then(|c| c.layers[layer].as_mut()) {
+            kept.keep(state, pool);
+        }
+    }
+
+    /// Takes back the memory of a checkpoint that nobody holds any more.
+    fn recycle(&mut self, checkpoint: Option<Arc<Checkpoint>>) {
+        self.spare.extend(checkpoint.and_then(Arc::into_inner));
     }
 
     /// Logs the inputs of a layer's recurrence: xb at the start of each row of `stride`.

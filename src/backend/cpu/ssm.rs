@@ -74,7 +74,7 @@ pub(crate) fn forward(
         });
         state.push_history(&xz[from * 2 * e..], 2 * e, to - from, spec);
         if ends.contains(&to) {
-            rewind.keep(at.layer, at.position + to, state, spec, &cx.pool);
+            rewind.keep(at.layer, at.position + to, state, &cx.pool);
         }
         from = to;
     }

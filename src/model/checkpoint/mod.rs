@@ -215,6 +215,10 @@ impl StoredFile {
         // SAFETY: the map is only read. That nobody shortens the file meanwhile cannot be enforced
         // here; it is asked of callers in the documentation of `Checkpoint`.
         let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
+        // Large pages, where the file system keeps them: with small ones a matrix that is streamed
+        // through waits for the page tables. Advice only.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
         Self::new(path, Arc::new(Mapped(map)))
     }
 
