@@ -5,6 +5,7 @@
 //! ```text
 //! cli -> everything            one file a command; the only room that prints
 //! engine -> backend -> model -> protocol
+//! telemetry -> protocol
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -12,6 +13,7 @@
 //!   tokenizer, chat template.
 //! * [`backend`]: what runs it: one coarse trait, and the portable CPU implementation.
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
+//! * [`telemetry`]: temperature, power, memory and load, and what follows from heat.
 //! * [`cli`]: the command line.
 
 pub mod backend;
@@ -19,3 +21,4 @@ pub mod cli;
 pub mod engine;
 pub mod model;
 pub mod protocol;
+pub mod telemetry;
