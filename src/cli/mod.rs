@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod config;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
@@ -69,6 +70,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
+    Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -84,6 +86,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
+        Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -49,3 +49,22 @@ impl Sensor for NvidiaSensor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most machines that run this have no card; on one that has, its reading must be believable.
+    #[test]
+    fn a_card_gives_a_temperature_or_its_absence_a_reason() {
+        match NvidiaSensor::find() {
+            Err(reason) => assert!(!reason.is_empty()),
+            Ok(mut sensor) => {
+                let reading = sensor.read(1.0).unwrap();
+                assert!(number::PLAUSIBLE.contains(&reading.celsius.unwrap()), "{reading:?}");
+                assert!(reading.watts.is_none_or(|watts| (0.0..5000.0).contains(&watts)), "{reading:?}");
+                assert!(!sensor.source().is_empty());
+            }
+        }
+    }
+}
