@@ -60,7 +60,7 @@ fn shows_what_holds_and_where_it_comes_from() {
 fn mistakes_are_failures_that_say_where() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("mine.toml");
-    fs::write(&file, "[ui]\nthem = 'dark'\n[heat]\npause = 'hot\u{1b}[2J'\n").unwrap();
+    fs::write(&file, "[ui]\nthem = 'dark'\n[heat]\npause = \"hot\\u001b[2J\"\n").unwrap();
     let output = config(home.path(), &[], &[("BIT_AXON_CONFIG", file.to_str().unwrap())]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));

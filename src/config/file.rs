@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path, must: bool) -> Result<Option<String>, String> {
 
 /// Puts what the file says into the settings, and what is wrong with it to the mistakes.
 pub(super) fn apply(config: &mut Config, path: &Path, text: &str, rules: &Rules<'_>, mistakes: &mut Vec<Mistake>) {
-    let mut reader = Reader { config, path, text, rules, mistakes };
+    let mut reader = Reader { config, path, text, rules, wrong: Vec::new() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         reader.wrong(error.span().unwrap_or(0..0), None, format!("this is not TOML: {}", error.message()));
@@ -97,6 +97,10 @@ pub(super) fn apply(config: &mut Config, path: &Path, text: &str, rules: &Rules<
     if errors.is_empty() {
         reader.sections(table.get_ref());
     }
+    // In the order of the file; its tables come in that of the alphabet.
+    let mut wrong = reader.wrong;
+    wrong.sort_by_key(|(at, _)| *at);
+    mistakes.extend(wrong.into_iter().map(|(_, mistake)| mistake));
 }
 
 struct Reader<'a, 'r> {
@@ -104,7 +108,8 @@ struct Reader<'a, 'r> {
     path: &'a Path,
     text: &'a str,
     rules: &'a Rules<'r>,
-    mistakes: &'a mut Vec<Mistake>,
+    /// Where in the text, and what.
+    wrong: Vec<(usize, Mistake)>,
 }
 
 impl Reader<'_, '_> {
@@ -115,7 +120,7 @@ impl Reader<'_, '_> {
 
     fn wrong(&mut self, span: Range<usize>, key: Option<String>, problem: String) {
         let place = self.origin(&span).to_string();
-        self.mistakes.push(Mistake { place, key, problem });
+        self.wrong.push((span.start, Mistake { place, key, problem }));
     }
 
     fn sections(&mut self, table: &DeTable<'_>) {
@@ -167,7 +172,7 @@ impl Reader<'_, '_> {
     }
 
     fn keys(&mut self, table: &DeTable<'_>) {
-        let before = self.mistakes.len();
+        let before = self.wrong.len();
         for (name, value) in table {
             let (action, key) = (name.get_ref().to_string(), format!("keys.{}", name.get_ref()));
             let actions = &self.rules.actions;
@@ -198,11 +203,11 @@ impl Reader<'_, '_> {
             let origin = self.origin(&name.span());
             self.config.bindings.push(Binding { action, keys, origin });
         }
-        if self.mistakes.len() == before
+        if self.wrong.len() == before
             && let Err(problem) = (self.rules.bindings)(&self.config.bindings)
         {
             let place = self.path.display().to_string();
-            self.mistakes.push(Mistake { place, key: Some("keys".into()), problem });
+            self.wrong.push((usize::MAX, Mistake { place, key: Some("keys".into()), problem }));
         }
     }
 }

@@ -217,7 +217,7 @@ fn all_mistakes_are_told_at_once() {
     let home = Home::new(Some("[ui]\nthem = 1\n[heat]\npause = true\n")).with("BIT_AXON_UI_MOUSE", "maybe");
     let Mistakes(all) = home.load().unwrap_err();
     let keys: Vec<&str> = all.iter().filter_map(|mistake| mistake.key.as_deref()).collect();
-    assert_eq!(keys, ["heat.pause", "ui.them", "ui.mouse"]);
+    assert_eq!(keys, ["ui.them", "heat.pause", "ui.mouse"]);
     assert_eq!(all[2].to_string(), "env BIT_AXON_UI_MOUSE: ui.mouse: `maybe` is not allowed: it must be true or false");
     let mut config = Home::new(None).load().unwrap();
     let wrong = config.set("ui.theme", "drak", "--theme", &rules()).unwrap_err();
