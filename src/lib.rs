@@ -5,6 +5,7 @@
 //! ```text
 //! cli -> everything            one file a command; the only room that prints
 //! engine -> backend -> model -> protocol
+//! telemetry, config -> protocol
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -12,10 +13,14 @@
 //!   tokenizer, chat template.
 //! * [`backend`]: what runs it: one coarse trait, and the portable CPU implementation.
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
+//! * [`telemetry`]: temperature, power, memory and load, and what follows from heat.
+//! * [`config`]: the settings of the user.
 //! * [`cli`]: the command line.
 
 pub mod backend;
 pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod model;
 pub mod protocol;
+pub mod telemetry;

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod built_in;
 pub mod completions;
+pub mod config;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
@@ -70,6 +71,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
+    Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -85,6 +87,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
+        Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
