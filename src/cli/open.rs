@@ -66,13 +66,24 @@ fn tokenizer_in(folder: &Path, vocab: usize) -> Result<Option<Tokenizer>> {
     Ok(Some(tokenizer))
 }
 
+/// Models from this size on are copied into large pages, if twice their size is free: smaller ones lie
+/// in the caches, and with less memory than that it is better to leave them to the system, which can
+/// drop what it can read again.
+const LOAD_FROM: u64 = 64 << 20;
+
 /// Binds the files to the CPU backend, after making sure that the memory will do.
 pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
     let spec = files.config.spec();
     let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
     let need = footprint(&spec, files.checkpoint.bytes(), spec.max_seq_len.min(4096), kv, 0);
-    check_fits(&format!("the model {}", files.name), need.total(), available_memory())?;
+    let available = available_memory();
+    check_fits(&format!("the model {}", files.name), need.total(), available)?;
+    let bytes = files.checkpoint.bytes();
+    if bytes >= LOAD_FROM && available / 2 >= bytes {
+        // The embedding stays in its file: of a large table, a few rows are looked up.
+        files.checkpoint.load(|name| !name.starts_with("embed_tokens."))?;
+    }
     CpuBackend::new(&files.checkpoint, spec, options)
 }
 
