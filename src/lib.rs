@@ -5,6 +5,7 @@
 //! ```text
 //! cli -> everything            one file a command; the only room that prints
 //! engine -> backend -> model -> protocol
+//! session -> chat -> protocol
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -12,10 +13,14 @@
 //!   tokenizer, chat template.
 //! * [`backend`]: what runs it: one coarse trait, and the portable CPU implementation.
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
+//! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
+//! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
 //! * [`cli`]: the command line.
 
 pub mod backend;
+pub mod chat;
 pub mod cli;
 pub mod engine;
 pub mod model;
 pub mod protocol;
+pub mod session;
