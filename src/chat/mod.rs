@@ -10,7 +10,7 @@ mod undo;
 
 pub use change::{Change, End, NodeId, TokenRecord};
 pub use checkpoints::Checkpoints;
-pub use player::{Moved, Player};
+pub use player::{Moved, Pace, Player};
 pub use recording::{Moment, Recording, What};
 pub use tree::{Chat, Node};
 pub use undo::Undo;

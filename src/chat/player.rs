@@ -27,6 +27,21 @@ impl Moved {
     }
 }
 
+/// How the times of a recording become times of playing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Silences longer than this many seconds are cut to that length.
+    pub longest_pause: f64,
+    /// A model that was faster than this is slowed down, so that it can be watched.
+    pub most_tokens_per_second: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { longest_pause: 2.0, most_tokens_per_second: 30.0 }
+    }
+}
+
 /// Where each kind of figure is in the recording, to find the newest one at any place.
 #[derive(Debug, Clone, Default)]
 struct Figures {
@@ -56,16 +71,18 @@ pub struct Player {
 }
 
 impl Player {
-    /// At the beginning, paused, at the pace of the recording. Silences longer than `longest_pause`
-    /// seconds are cut to that length.
-    pub fn new(recording: Recording, longest_pause: f64) -> Self {
-        let longest = longest_pause.max(0.0);
+    /// At the beginning, paused.
+    pub fn new(recording: Recording, pace: Pace) -> Self {
+        let longest = pace.longest_pause.max(0.0);
+        let between_tokens = 1.0 / pace.most_tokens_per_second.max(0.1);
         let (mut due, mut clock, mut last) = (Vec::with_capacity(recording.moments.len()), 0.0, None);
         let (mut messages, mut figures) = (Vec::new(), Figures::default());
         for (i, moment) in recording.moments.iter().enumerate() {
             // What is no number, or goes back, takes no time.
             let gap: f64 = last.map_or(0.0, |last: f64| moment.at - last);
-            clock += if gap > 0.0 { gap.min(longest) } else { 0.0 };
+            let gap = if gap > 0.0 { gap.min(longest) } else { 0.0 };
+            let is_token = matches!(moment.what, What::Change(Change::Token { .. }));
+            clock += if is_token { gap.max(between_tokens) } else { gap };
             last = Some(moment.at);
             due.push(clock);
             match &moment.what {
@@ -303,7 +320,7 @@ mod tests {
 
     #[test]
     fn it_plays_at_its_own_pace() {
-        let mut player = Player::new(recording(), 2.0);
+        let mut player = Player::new(recording(), Pace::default());
         assert_eq!(player.duration(), 22.0);
         assert!(player.advance(100.0).is_nothing());
         player.play(100.0);
@@ -328,8 +345,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_too_fast_is_slowed_down() {
+        let mut recording = recording();
+        recording.moments.iter_mut().for_each(|moment| moment.at = 0.0);
+        let player = Player::new(recording, Pace { most_tokens_per_second: 10.0, ..Pace::default() });
+        assert!((player.duration() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn it_steps_and_seeks_both_ways() {
-        let mut player = Player::new(recording(), 2.0);
+        let mut player = Player::new(recording(), Pace::default());
         player.next_message();
         player.next_message();
         player.next_message();
@@ -358,10 +383,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn wherever_it_goes_it_shows_what_was_there(places in proptest::collection::vec(0..30usize, 1..20)) {
-            let mut player = Player::new(recording(), 1.0);
+            let mut player = Player::new(recording(), Pace::default());
             for place in places {
                 player.seek(place);
-                let mut straight = Player::new(recording(), 1.0);
+                let mut straight = Player::new(recording(), Pace::default());
                 straight.seek(place);
                 prop_assert_eq!(player.chat(), straight.chat());
                 prop_assert_eq!(player.clock(), straight.clock());

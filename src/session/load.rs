@@ -159,7 +159,7 @@ pub(super) fn scan(file: &File, mut each: impl FnMut(u64, What) -> Result<(), St
 }
 
 /// True if a session could have begun so.
-fn is_beginning(bytes: &[u8]) -> bool {
+pub(super) fn is_beginning(bytes: &[u8]) -> bool {
     let beginning = BEGINNING.as_bytes();
     let shared = bytes.len().min(beginning.len());
     bytes[..shared] == beginning[..shared]

@@ -173,7 +173,7 @@ impl Store {
             let _ = fs::remove_file(writer.path());
             return Err(error).with_context(|| format!("cannot copy {}", from.display()));
         }
-        writer = Writer::resume(writer.file()?, &writer.path().to_owned(), &load::load(writer.path())?)?;
+        writer = Writer::resume(writer.file()?, writer.path(), &load::load(writer.path())?)?;
         Ok((loaded, writer))
     }
 

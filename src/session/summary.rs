@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::header::Header;
-use super::load::open_plain;
+use super::load::{is_beginning, open_plain};
 use super::wire::Sum;
 use crate::protocol::Role;
 
@@ -106,7 +106,7 @@ fn look(path: &Path, summary: &mut Summary) -> Result<()> {
     let header = match Header::parse(first) {
         Ok(header) => header,
         // Killed before its first line was whole.
-        Err(_) if summary.bytes == first.len() as u64 && first.len() < 200 => return Ok(()),
+        Err(_) if summary.bytes == first.len() as u64 && is_beginning(first) => return Ok(()),
         Err(error) => return Err(error),
     };
     summary.created = header.created;

@@ -137,7 +137,7 @@ mod tests {
     use std::io::{Seek, Write};
 
     use super::*;
-    use crate::chat::Player;
+    use crate::chat::{Pace, Player};
 
     #[test]
     fn a_trace_is_played_token_by_token() {
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(recording.notes.len(), 3, "{:?}", recording.notes);
         let model = recording.model().unwrap().0.clone();
         assert_eq!((model.experts, model.top_k), (vec![0, 0, 4], vec![0, 0, 2]));
-        let mut player = Player::new(recording, 1.0);
+        let mut player = Player::new(recording, Pace::default());
         player.seek(4);
         assert_eq!(player.chat().nodes()[1].text, "The");
         player.seek(5);

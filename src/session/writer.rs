@@ -140,30 +140,27 @@ impl Writer {
 
     /// Writes what waits.
     pub fn flush(&mut self) -> Result<()> {
-        while !self.waiting.is_empty() {
-            // A write that is cut short leaves half a line: the rest of it follows, or it is taken away.
-            let written = match self.file.write(&self.waiting) {
+        let mut done = 0;
+        while done < self.waiting.len() {
+            let written = match self.file.write(&self.waiting[done..]) {
                 Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
                 other => other,
             };
             match written {
-                Ok(bytes) if bytes == self.waiting.len() => {
-                    self.whole += bytes as u64;
-                    self.waiting.clear();
-                }
-                Ok(bytes) => {
-                    let lines = self.waiting[..bytes].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                    self.whole += lines as u64;
-                    self.waiting.drain(..lines);
-                    self.take_back();
-                }
+                Ok(bytes) => done += bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    // The lines that are whole stay; of the next one, half may be there.
+                    let lines = self.waiting[..done].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                    self.whole += lines as u64;
+                    self.waiting.drain(..lines);
                     self.take_back();
                     return Err(error).with_context(|| self.fault());
                 }
             }
         }
+        self.whole += done as u64;
+        self.waiting.clear();
         Ok(())
     }
 
