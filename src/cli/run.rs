@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::ask::Asker;
-pub use self::model::{Kv, OpenArgs, open};
+pub use self::model::{OpenArgs, open};
 use self::record::Recorder;
 use super::{Usage, interrupt, output};
 use crate::engine::{self, Loaded};

@@ -15,7 +15,7 @@ pub(super) const BLOCK: usize = 16;
 /// A cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line([f32; 16]);
+pub(super) struct Line(pub(super) [f32; 16]);
 
 // SAFETY: sixteen floats without padding; all bits zero are zeros.
 unsafe impl Zeroable for Line {}
@@ -189,14 +189,9 @@ fn quantise_block(level: Level, layout: &Layout, x: &[f32], cols: usize, lines: 
     }
     let (tiles, rest) = rest.split_at_mut(16 * layout.groups);
     let (tiled_scales, tiled_sums) = rest.split_at_mut(layout.groups);
-    let rows = x.len() / cols.max(1);
-    let (tiles, words) = (bytemuck::cast_slice_mut(tiles), bytemuck::cast_slice(codes));
-    int8::tile_codes(level, words, rows, layout.groups, tiles);
-    let floats = [(&*scales, tiled_scales), (&*sums, tiled_sums)];
-    for (from, tiled) in floats {
-        let (from, tiled) = (bytemuck::cast_slice(from), bytemuck::cast_slice_mut(tiled));
-        int8::tile_floats(level, from, rows, layout.groups, tiled);
-    }
+    int8::tile_codes(codes, layout.codes, tiles);
+    int8::tile_floats(scales, layout.scales, tiled_scales);
+    int8::tile_floats(sums, layout.scales, &mut tiled_sums[..layout.groups]);
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What is kept so that earlier tokens can be returned to.
 //!
 //! Attention only needs its older keys and values not to be thrown away. A state space has no past:
-//! its state is kept at every 64th token (a checkpoint), and for the newest tokens the inputs of the
-//! recurrence are kept too, so that the state at any of them follows from the checkpoint before it
-//! without touching a weight. All of it stays within a budget; the oldest goes first.
+//! its state is kept at every 64th token (a checkpoint), and at every 16th of the newest. For these
+//! the inputs of the recurrence are kept too, so that the state at any of them follows from the
+//! checkpoint before it without touching a weight. All of it stays within a budget; the oldest goes
+//! first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,13 @@ use crate::model::spec::{Mixer, ModelSpec, SsmSpec};
 /// Tokens between two checkpoints, and the most that is read again after a return.
 pub(crate) const INTERVAL: usize = 64;
 
+/// Tokens between two checkpoints of the newest tokens: the most of the recurrence that a return to
+/// one of them goes through again.
+const FINE: usize = 16;
+
+/// Tokens that are the newest: a return to one of the last 64 finds a fine checkpoint before it.
+const NEWEST: usize = INTERVAL + FINE;
+
 /// Tokens whose recurrence inputs are kept: back to the checkpoint before the last 64.
 const LOGGED: usize = 2 * INTERVAL;
 
@@ -31,57 +39,68 @@ pub(crate) struct Checkpoint {
     layers: Vec<Option<Kept>>,
 }
 
-/// State of one state-space layer.
+/// State of one state-space layer, as the live state has it.
 struct Kept {
-    h: KeptState,
-    history: Vec<f32>,
+    /// See [`SsmState::h`].
+    h: Numbers,
+    /// See [`SsmState::history`].
+    history: Numbers,
 }
 
-/// h as the live state has it.
-enum KeptState {
+enum Numbers {
     F32(Vec<f32>),
-    /// Halves with one power-of-two scale for each block of channels.
+    /// Halves with one power-of-two scale for each piece of so many.
     F16 {
         values: Vec<f16>,
         scales: Vec<f32>,
+        piece: usize,
     },
 }
 
-impl Kept {
-    fn bytes(&self) -> usize {
-        let h = match &self.h {
-            KeptState::F32(v) => 4 * v.len(),
-            KeptState::F16 { values, scales } => 2 * values.len() + 4 * scales.len(),
-        };
-        h + 4 * self.history.len()
-    }
-
-    /// Keeps a state. Where it is kept as halves the live state is rounded to them as well, so that
+impl Numbers {
+    /// Keeps numbers. Where they are kept as halves the live ones are rounded to them as well, so that
     /// reading on from here and returning to here give the same.
-    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
-        let history = state.history.clone();
+    fn of(live: &mut [f32], piece: usize, exact: bool, pool: &Pool) -> Self {
         if exact {
-            return Self { h: KeptState::F32(state.h.clone()), history };
+            return Numbers::F32(live.to_vec());
         }
-        let len = CHANNELS * spec.state;
-        let mut values = vec![f16::ZERO; state.h.len()];
-        let mut scales = vec![0.0; state.h.len().div_ceil(len)];
-        let split = (Pieces::new(&mut state.h, len), (Pieces::new(&mut values, len), Pieces::new(&mut scales, 1)));
-        for_each(pool, split, |_, (h, (values, scale))| scale[0] = round_to_halves(h, values));
-        Self { h: KeptState::F16 { values, scales }, history }
+        let piece = piece.max(1);
+        let mut values = vec![f16::ZERO; live.len()];
+        let mut scales = vec![0.0; live.len().div_ceil(piece)];
+        let split = (Pieces::new(live, piece), (Pieces::new(&mut values, piece), Pieces::new(&mut scales, 1)));
+        for_each(pool, split, |_, (live, (values, scale))| scale[0] = round_to_halves(live, values));
+        Numbers::F16 { values, scales, piece }
     }
 
-    fn restore(&self, state: &mut SsmState, spec: &SsmSpec) {
-        state.history.copy_from_slice(&self.history);
-        match &self.h {
-            KeptState::F32(h) => state.h.copy_from_slice(h),
-            KeptState::F16 { values, scales } => {
-                let len = CHANNELS * spec.state;
-                for ((h, values), scale) in state.h.chunks_mut(len).zip(values.chunks(len)).zip(scales) {
-                    widen(h, values, *scale);
-                }
+    fn restore(&self, live: &mut [f32]) {
+        match self {
+            Numbers::F32(kept) => live.copy_from_slice(kept),
+            Numbers::F16 { values, scales, piece } => {
+                let pieces = live.chunks_mut(*piece).zip(values.chunks(*piece));
+                pieces.zip(scales).for_each(|((live, values), scale)| widen(live, values, *scale));
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Numbers::F32(kept) => 4 * kept.len(),
+            Numbers::F16 { values, scales, .. } => 2 * values.len() + 4 * scales.len(),
+        }
+    }
+}
+
+impl Kept {
+    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
+        Self {
+            h: Numbers::of(&mut state.h, CHANNELS * spec.state, exact, pool),
+            history: Numbers::of(&mut state.history, spec.inner, exact, pool),
+        }
+    }
+
+    fn restore(&self, state: &mut SsmState) {
+        self.h.restore(&mut state.h);
+        self.history.restore(&mut state.history);
     }
 }
 
@@ -121,6 +140,8 @@ pub(crate) struct Rewind {
     checkpoints: VecDeque<Arc<Checkpoint>>,
     /// The checkpoints that the running forward pass is to fill.
     filling: Vec<Checkpoint>,
+    /// See [`Rewind::stops`].
+    stops: Vec<usize>,
     /// One for each layer, if the budget has room for them.
     logs: Vec<Option<Log>>,
     /// Logs hold tokens from here on.
@@ -136,8 +157,9 @@ impl Rewind {
         let mut log_bytes = 0;
         for layer in &spec.layers {
             if let Mixer::Ssm(m) = &layer.mixer {
-                let h = m.inner * m.state * if exact { 4 } else { 2 };
-                checkpoint_bytes += h + 4 * (m.conv - 1) * m.inner;
+                let numbers = m.inner * m.state + (m.conv - 1) * m.inner;
+                let scales = m.inner.div_ceil(CHANNELS) + m.conv - 1;
+                checkpoint_bytes += if exact { 4 * numbers } else { 2 * numbers + 4 * scales };
                 log_bytes += 4 * LOGGED * (m.inner + 2 * m.state + 1);
             }
         }
@@ -154,6 +176,7 @@ impl Rewind {
             exact,
             checkpoints: VecDeque::new(),
             filling: Vec::new(),
+            stops: Vec::new(),
             logs: logs.collect(),
             logged_from: if with_logs { 0 } else { usize::MAX },
             checkpoint_bytes,
@@ -164,27 +187,38 @@ impl Rewind {
     /// Prepares for reading `count` tokens from `position`: makes room in the budget, and readies
     /// the checkpoints that fall among them.
     pub(crate) fn begin(&mut self, position: usize, count: usize, layers: &mut [LayerState]) {
-        let boundaries = (position / INTERVAL + 1..=(position + count) / INTERVAL).map(|i| i * INTERVAL);
-        let new = boundaries.clone().count();
+        let end = position + count;
+        let stops = (position / FINE + 1..=end / FINE).map(|i| i * FINE);
+        let kept = stops.clone().filter(|stop| stop % INTERVAL == 0 || stop + NEWEST > end);
+        let new = kept.clone().count();
         let room = self.budget.saturating_sub(self.log_bytes);
         let needed = |this: &Self, layers: &[LayerState]| {
             let checkpoints = (this.checkpoints.len() + new) * this.checkpoint_bytes;
-            checkpoints + kept_bytes(layers, this.keys_needed_from(position), position + count)
+            checkpoints + kept_bytes(layers, this.keys_needed_from(position), end)
         };
         while !self.checkpoints.is_empty() && needed(self, layers) > room {
             self.checkpoints.pop_front();
         }
         self.forget_keys(position, layers);
         self.filling.clear();
+        self.stops.clear();
         if new * self.checkpoint_bytes <= room {
             let empty = |position| Checkpoint { position, layers: layers.iter().map(|_| None).collect() };
-            self.filling.extend(boundaries.map(empty));
+            self.filling.extend(kept.map(empty));
+        }
+        // States are rounded at every stop, whether it is kept or not: what a token's state is must
+        // not depend on the pieces that the tokens came in.
+        if self.exact {
+            self.stops.extend(self.filling.iter().map(|c| c.position));
+        } else {
+            self.stops.extend(stops);
         }
     }
 
     /// The newest tokens are read and their checkpoints full.
     pub(crate) fn finish(&mut self, position: usize, layers: &mut [LayerState]) {
         self.checkpoints.extend(self.filling.drain(..).map(Arc::new));
+        self.checkpoints.retain(|c| c.position % INTERVAL == 0 || c.position + NEWEST > position);
         self.forget_keys(position, layers);
         if self.logged_from != usize::MAX {
             self.logged_from = self.logged_from.max(position.saturating_sub(LOGGED));
@@ -205,12 +239,12 @@ impl Rewind {
         }
     }
 
-    /// Positions within the tokens being read at which the state must be kept.
-    pub(crate) fn boundaries(&self) -> impl Iterator<Item = usize> {
-        self.filling.iter().map(|c| c.position)
+    /// Positions within the tokens being read at which [`Rewind::keep`] must be called.
+    pub(crate) fn stops(&self) -> impl Iterator<Item = usize> {
+        self.stops.iter().copied()
     }
 
-    /// Keeps a layer's state at one of the boundaries.
+    /// Keeps a layer's state at one of the stops, and rounds it as it is kept.
     pub(crate) fn keep(&mut self, layer: usize, position: usize, state: &mut SsmState, spec: &SsmSpec, pool: &Pool) {
         let kept = Kept::of(state, spec, self.exact, pool);
         if let Some(checkpoint) = self.filling.iter_mut().find(|c| c.position == position) {
@@ -237,9 +271,9 @@ impl Rewind {
         keys_reach(newest.position, layers).then(|| newest.clone())
     }
 
-    /// True if the tokens from `from` to `to` are all logged.
-    pub(crate) fn logged(&self, from: usize) -> bool {
-        self.logged_from <= from
+    /// True if the tokens from `from` to `to` are all logged, and lie together in the rings.
+    pub(crate) fn logged(&self, from: usize, to: usize) -> bool {
+        self.logged_from <= from && from % LOGGED + (to - from) <= LOGGED
     }
 
     /// Forgets what is after `position`; `logs_valid` if the logs before it are of this past.
@@ -267,13 +301,15 @@ impl Rewind {
 
     /// Bytes of checkpoints and logs.
     pub(crate) fn bytes(&self) -> usize {
-        let kept = |c: &Arc<Checkpoint>| c.layers.iter().flatten().map(Kept::bytes).sum::<usize>();
+        let kept =
+            |c: &Arc<Checkpoint>| c.layers.iter().flatten().map(|k| k.h.bytes() + k.history.bytes()).sum::<usize>();
         self.checkpoints.iter().map(kept).sum::<usize>() + self.log_bytes
     }
 
     /// Sets a layer's state to what it was at `to`: from the checkpoint (none is the beginning) and
-    /// the logged inputs after it. `xb` and `xc` are scratch of at least 64 * E each.
-    #[allow(clippy::too_many_arguments)]
+    /// the logged inputs after it, which the caller has found to be there. `xc` is scratch of as many
+    /// rows of E.
+    #[allow(clippy::too_many_arguments, reason = "the parts of the model that one layer's replay touches")]
     pub(crate) fn replay(
         &self,
         layer: usize,
@@ -283,25 +319,23 @@ impl Rewind {
         weights: &SsmWeights,
         spec: &SsmSpec,
         (pool, level): (&Pool, Level),
-        scratch: (&mut [f32], &mut [f32], &mut [f32]),
+        xc: &mut [f32],
     ) {
-        restore(checkpoint, layer, state, spec);
+        restore(checkpoint, layer, state);
         let from = checkpoint.map_or(0, |c| c.position);
         let (count, inner, width) = (to - from, spec.inner, 2 * spec.state + 1);
         let Some(log) = self.logs[layer].as_ref().filter(|_| count > 0) else { return };
-        let (xb, xc, dbc) = scratch;
-        for t in 0..count {
-            let row = (from + t) % LOGGED;
-            xb[t * inner..][..inner].copy_from_slice(&log.xb[row * inner..][..inner]);
-            dbc[t * width..][..width].copy_from_slice(&log.dbc[row * width..][..width]);
-        }
-        super::ssm::convolve(pool, level, weights, spec, &state.history, &xb[..count * inner], inner, count, xc);
-        let split = Pieces::new(&mut state.h, CHANNELS * spec.state);
-        for_each(pool, split, |i, h| {
+        let row = from % LOGGED;
+        let (xb, dbc) = (&log.xb[row * inner..][..count * inner], &log.dbc[row * width..][..count * width]);
+        let xc = &mut xc[..count * inner];
+        super::ssm::convolve(pool, level, weights, spec, &state.history, xb, inner, count, xc);
+        let xc = &*xc;
+        for_each(pool, Pieces::new(&mut state.h, CHANNELS * spec.state), |i, h| {
             let mut args = Scan {
                 first: i * CHANNELS,
                 inner,
-                decay: &weights.decay,
+                states: spec.state,
+                decay: &weights.decay[i * CHANNELS * spec.state..][..h.len()],
                 dt_weight: &weights.dt_weight,
                 dt_bias: &weights.dt_bias,
                 skip: &weights.skip,
@@ -318,9 +352,9 @@ impl Rewind {
 }
 
 /// Sets a layer's state to a checkpoint's, or to the beginning.
-pub(crate) fn restore(checkpoint: Option<&Checkpoint>, layer: usize, state: &mut SsmState, spec: &SsmSpec) {
+fn restore(checkpoint: Option<&Checkpoint>, layer: usize, state: &mut SsmState) {
     match checkpoint.and_then(|c| c.layers[layer].as_ref()) {
-        Some(kept) => kept.restore(state, spec),
+        Some(kept) => kept.restore(state),
         None => {
             state.h.fill(0.0);
             state.history.fill(0.0);

@@ -1,6 +1,7 @@
 //! Activations to int8, and which kernels multiply them with 4-bit weights.
 
 use super::Level;
+use crate::backend::cpu::quantised_rows::Line;
 
 /// The kernels for int8 activations. All give the same integers; they differ in speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,13 @@ impl Int8 {
 }
 
 /// Turns a row into codes, scales and scaled sums, in the order that `QuantRows` describes.
-pub(crate) fn quantise_row(level: Level, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+pub(in crate::backend::cpu) fn quantise_row(
+    level: Level,
+    x: &[f32],
+    codes: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [f32],
+) {
     assert!(codes.len() >= x.len().div_ceil(128) * 128);
     assert!(scales.len() >= x.len().div_ceil(64) && sums.len() >= x.len().div_ceil(64));
     match level {
@@ -89,33 +96,36 @@ fn quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
     }
 }
 
-/// Puts 16 rows side by side: for each group its 8 words of even inputs and 8 of odd ones, of 16 rows
-/// each. `rows` of them are there; the rest of the tiles is left as it is.
-pub(crate) fn tile_codes(level: Level, words: &[u32], rows: usize, groups: usize, tiles: &mut [u32]) {
-    let row_words = 32 * groups.div_ceil(2);
-    assert!(rows <= 16 && words.len() >= rows * row_words && tiles.len() >= groups * 256);
-    for row in 0..rows {
-        let words = &words[row * row_words..][..row_words];
-        for group in 0..groups {
-            let from = &words[group / 2 * 32 + group % 2 * 8..][..24];
-            let tile = &mut tiles[group * 256..][..256];
-            for d in 0..8 {
-                tile[d * 16 + row] = from[d];
-                tile[(8 + d) * 16 + row] = from[16 + d];
-            }
-        }
+/// Puts up to 16 rows side by side for the AMX kernel, as `QuantRows` describes: `tiles` gets a line for
+/// each word of four codes, with a lane for each row. `codes` are rows of `row_lines` lines.
+pub(in crate::backend::cpu) fn tile_codes(codes: &[Line], row_lines: usize, tiles: &mut [Line]) {
+    for (group, tile) in tiles.chunks_exact_mut(16).enumerate() {
+        let (even, odd) = tile.split_at_mut(8);
+        // A pair of groups has a line of even codes and one of odd ones, half a line for each.
+        side_by_side(codes, row_lines, group / 2 * 2, group % 2 * 8, even);
+        side_by_side(codes, row_lines, group / 2 * 2 + 1, group % 2 * 8, odd);
     }
-    let _ = level;
 }
 
-/// Puts the numbers of 16 rows side by side, as `tile_codes`.
-pub(crate) fn tile_floats(level: Level, from: &[f32], rows: usize, groups: usize, tiles: &mut [f32]) {
-    let row_len = groups.next_multiple_of(16);
-    assert!(rows <= 16 && from.len() >= rows * row_len && tiles.len() >= groups * 16);
-    for row in 0..rows {
-        for group in 0..groups {
-            tiles[group * 16 + row] = from[row * row_len + group];
+/// The same for the scales or the sums of up to 16 rows: a line for each group.
+pub(in crate::backend::cpu) fn tile_floats(from: &[Line], row_lines: usize, tiles: &mut [Line]) {
+    for (column, tiles) in tiles.chunks_mut(16).enumerate() {
+        side_by_side(from, row_lines, column, 0, tiles);
+    }
+}
+
+/// Turns line `column` of up to 16 rows so that rows become lanes; `out` gets the lines from `first` on.
+fn side_by_side(rows: &[Line], row_lines: usize, column: usize, first: usize, out: &mut [Line]) {
+    let count = rows.len() / row_lines;
+    assert!(count <= 16 && column < row_lines && first + out.len() <= 16);
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the machine has AVX-512 F, and the lines are there.
+        return unsafe { super::q4_avx512::side_by_side(&rows[column..], row_lines, count, first, out) };
+    }
+    for (i, out) in out.iter_mut().enumerate() {
+        for (lane, row) in out.0.iter_mut().zip(rows.chunks_exact(row_lines)) {
+            *lane = row[column].0[first + i];
         }
     }
-    let _ = level;
 }

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::q4::Q4;
-use crate::backend::cpu::quantised_rows::Int8Row;
+use crate::backend::cpu::quantised_rows::{Int8Row, Line};
 
 /// Rows at a time.
 const ROWS: usize = 4;
@@ -154,6 +154,23 @@ pub(super) fn transpose(v: [__m512i; 16]) -> [__m512i; 16] {
         out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(x, y);
     }
     out
+}
+
+/// See `int8::side_by_side`; `rows` begins with the first row's line.
+///
+/// # Safety
+/// The machine must have AVX-512 F; `count` rows, 16 at most, must be there.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn side_by_side(rows: &[Line], row_lines: usize, count: usize, first: usize, out: &mut [Line]) {
+    let mut v = [_mm512_setzero_si512(); 16];
+    for (i, v) in v.iter_mut().enumerate().take(count) {
+        // SAFETY: a line has 64 bytes, and the caller says that this one is there.
+        *v = unsafe { _mm512_load_si512(rows.as_ptr().add(i * row_lines).cast()) };
+    }
+    for (v, line) in transpose(v).into_iter().skip(first).zip(out) {
+        // SAFETY: a line has 64 bytes.
+        unsafe { _mm512_store_si512((&raw mut *line).cast(), v) };
+    }
 }
 
 /// See `int8::quantise_row`.
