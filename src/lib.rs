@@ -6,6 +6,7 @@
 //! cli -> everything            one file a command; the only room that prints
 //! engine -> backend -> model -> protocol
 //! telemetry, config -> protocol
+//! session -> chat -> protocol
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -15,12 +16,16 @@
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
 //! * [`telemetry`]: temperature, power, memory and load, and what follows from heat.
 //! * [`config`]: the settings of the user.
+//! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
+//! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
 //! * [`cli`]: the command line.
 
 pub mod backend;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod model;
 pub mod protocol;
 pub mod telemetry;
+pub mod session;

@@ -28,6 +28,7 @@ mod progress;
 pub mod quantize;
 mod resources;
 pub mod run;
+pub mod sessions;
 pub mod trace;
 
 use std::fmt;
@@ -63,6 +64,7 @@ NO_COLOR=1 turns colours off.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Sessions(sessions::SessionsArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
@@ -79,6 +81,7 @@ enum Command {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => run::run(args, run::open),
+        Command::Sessions(args) => sessions::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),

@@ -4,14 +4,17 @@ mod ask;
 mod chat;
 mod json;
 mod model;
+mod record;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
 use self::ask::Asker;
 pub use self::model::{OpenArgs, open};
+use self::record::Recorder;
 use super::{Usage, interrupt, output};
 use crate::engine::{self, Loaded};
 use crate::protocol::{Event, FinishReason, Message, Prompt, Request, Role, Sampling};
@@ -71,6 +74,9 @@ pub struct RunArgs {
     /// Drop the oldest part of a prompt that is too long, instead of refusing it
     #[arg(long)]
     truncate: bool,
+    /// Keep the conversation in this file as it happens, or go on with the one that is there
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    session: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -79,6 +85,7 @@ Examples:
   git diff | bit-axon run --model models/mine --system \"Summarise this change.\"
   bit-axon run --raw \"Once upon a time\" --seed 7 --max-tokens 100
   bit-axon run --chat --model models/mine
+  bit-axon run --chat --session talk.jsonl && bit-axon sessions show talk.jsonl
   bit-axon run \"Name a colour.\" --json --alternatives 5 > tokens.jsonl
 
 A line of --json looks like this; the last line has \"type\":\"summary\", the text that was still held
@@ -139,7 +146,8 @@ pub fn run_with(
     let engine = engine::spawn(move || open(&options)).wait()?;
     let info = engine.handle.info().clone();
     output::note(format!("{}: {}, {} arithmetic", info.name, info.backend, info.arithmetic));
-    let mut asker = Asker::new(engine)?;
+    let recorder = args.session.as_ref().map(|path| Recorder::open(path, &info)).transpose()?;
+    let mut asker = Asker::new(engine, recorder)?;
     let done = match prompt {
         prompt if args.chat => chat::converse(args, &mut asker, io, prompt),
         Some(prompt) => once(args, &mut asker, io, prompt),
@@ -170,12 +178,27 @@ fn once(args: &RunArgs, asker: &mut Asker, io: &mut Io<'_>, prompt: String) -> R
     let prompt = if args.raw {
         Prompt::Text(prompt)
     } else {
-        let system = args.system.iter().map(|text| Message { role: Role::System, content: text.clone() });
-        Prompt::Chat(system.chain([Message { role: Role::User, content: prompt }]).collect())
+        let mut turns = begin(args, asker);
+        turns.push(Message { role: Role::User, content: prompt });
+        Prompt::Chat(turns)
     };
     let request = request(args, prompt);
     let ended = if args.json { json::answer(asker, request, io)? } else { plain(asker, request, io)? };
     if ended == FinishReason::Cancelled { Err(interrupt::Interrupted.into()) } else { Ok(()) }
+}
+
+/// What was said before: the session's turns, with the system prompt that is asked for.
+fn begin(args: &RunArgs, asker: &Asker) -> Vec<Message> {
+    let mut turns = asker.turns();
+    if let Some(system) = &args.system {
+        turns.retain(|turn| turn.role != Role::System);
+        turns.insert(0, Message { role: Role::System, content: system.clone() });
+    }
+    // An answer that never began is no turn.
+    while turns.last().is_some_and(|turn| turn.role == Role::User || turn.content.is_empty()) {
+        turns.pop();
+    }
+    turns
 }
 
 /// Streams the answer as text, and ends its last line.
@@ -231,8 +254,12 @@ fn request(args: &RunArgs, prompt: Prompt) -> Request {
         },
         max_tokens: args.max_tokens,
         stop: args.stop.clone(),
-        alternatives: if args.json { args.alternatives.unwrap_or(3) } else { 0 },
-        routing: args.json,
+        alternatives: match (args.json, &args.session) {
+            (true, _) => args.alternatives.unwrap_or(3),
+            (false, Some(_)) => record::ALTERNATIVES,
+            (false, None) => 0,
+        },
+        routing: args.json || args.session.is_some(),
         truncate: args.truncate,
         ..Request::new(0, prompt)
     }

@@ -70,15 +70,20 @@ const RULES: &[Rule] = &[
     },
     Rule { room: "telemetry", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
     Rule { room: "monitor", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
-    Rule { room: "session", imports: &["protocol"], never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
+    Rule {
+        room: "chat",
+        imports: &["protocol"],
+        never: &[NO_THREADS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING],
+    },
+    Rule { room: "session", imports: &["chat", "protocol"], never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
     Rule {
         room: "app",
-        imports: &["config", "protocol"],
+        imports: &["chat", "config", "protocol"],
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
     },
     Rule {
         room: "ui",
-        imports: &["app", "protocol"],
+        imports: &["app", "chat", "protocol"],
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
     },
     Rule { room: "term", imports: &[], never: &[NO_NETWORK] },

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use tokio::runtime::{Builder, Runtime};
 
+use super::record::Recorder;
 use crate::cli::interrupt;
 use crate::engine::Engine;
-use crate::protocol::{Command, Event, FinishReason, MemoryReport, Request};
+use crate::protocol::{Command, Event, FinishReason, MemoryReport, Message, Request};
 
 /// How often a silent engine is interrupted to see whether Ctrl-C came.
 const LOOK: Duration = Duration::from_millis(20);
@@ -16,6 +17,8 @@ pub(super) struct Asker {
     engine: Engine,
     runtime: Runtime,
     last_id: u64,
+    /// Keeps what is asked and answered, if that is wanted.
+    recorder: Option<Recorder>,
 }
 
 /// How an answer ended.
@@ -25,9 +28,14 @@ pub(super) struct Ended {
 }
 
 impl Asker {
-    pub(super) fn new(engine: Engine) -> Result<Self> {
+    pub(super) fn new(engine: Engine, recorder: Option<Recorder>) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_time().build().context("cannot start a clock")?;
-        Ok(Self { engine, runtime, last_id: 0 })
+        Ok(Self { engine, runtime, last_id: 0, recorder })
+    }
+
+    /// What was said so far in the session that is kept.
+    pub(super) fn turns(&self) -> Vec<Message> {
+        self.recorder.as_ref().map(Recorder::turns).unwrap_or_default()
     }
 
     /// Asks, and shows every event up to the last one. When showing fails, the engine's answer is
@@ -36,8 +44,26 @@ impl Asker {
         self.last_id += 1;
         let request = Request { id: self.last_id, ..request };
         interrupt::catch();
-        self.engine.handle.send_blocking(Command::Generate(request))?;
-        let ended = self.follow(&mut show);
+        let mut recorder = self.recorder.take();
+        if let Some(recorder) = &mut recorder {
+            recorder.ask(&request);
+        }
+        let sent = self.engine.handle.send_blocking(Command::Generate(request));
+        let ended = sent.and_then(|()| {
+            self.follow(&mut |event| {
+                if let Some(recorder) = &mut recorder {
+                    recorder.event(event);
+                }
+                show(event)
+            })
+        });
+        if let Some(recorder) = &mut recorder {
+            if let Err(error) = &ended {
+                recorder.failed(&format!("{error:#}"));
+            }
+            recorder.ended(self.engine.handle.snapshot().borrow().clone());
+        }
+        self.recorder = recorder;
         interrupt::release();
         if ended.is_err() {
             // Nobody hears the rest; the next question must not wait for it.

@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::ask::Asker;
-use super::{Io, RunArgs, note_end, note_truncated, request};
+use super::{Io, RunArgs, begin, note_end, note_truncated, request};
 use crate::cli::output;
 use crate::protocol::{Event, FinishReason, Message, Prompt, Role};
 
@@ -20,8 +20,7 @@ A line that ends with \\ goes on in the next. A space before / makes it part of 
 
 /// Until the person leaves.
 pub(super) fn converse(args: &RunArgs, asker: &mut Asker, io: &mut Io<'_>, first: Option<String>) -> Result<()> {
-    let mut turns: Vec<Message> = Vec::new();
-    set_system(&mut turns, args.system.as_deref());
+    let mut turns = begin(args, asker);
     output::note("Type a message and press Enter. /help lists the commands.");
     let mut next = first;
     loop {

@@ -1,0 +1,52 @@
+//! Times of the calendar, in universal time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `(year, month, day, hour, minute, second)`.
+fn parts(ms: u64) -> (u64, u64, u64, u64, u64, u64) {
+    let seconds = ms / 1000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, so that the leap day is the last of its year: eras of 400 years repeat.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day, rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// `2026-07-26 15:42`.
+pub fn date_and_time(ms: u64) -> String {
+    let (year, month, day, hour, minute, _) = parts(ms);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+}
+
+/// `20260726-154233`, which sorts as the times do.
+pub(super) fn for_a_name(ms: u64) -> String {
+    let (year, month, day, hour, minute, second) = parts(ms);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        assert_eq!(date_and_time(0), "1970-01-01 00:00");
+        assert_eq!(for_a_name(951_782_399_000), "20000228-235959");
+        assert_eq!(for_a_name(951_782_400_000), "20000229-000000");
+        assert_eq!(for_a_name(1_785_080_553_999), "20260726-154233");
+        assert_eq!(date_and_time(4_107_542_400_000), "2100-03-01 00:00");
+        // The largest number is no reason to panic.
+        date_and_time(u64::MAX);
+    }
+}
