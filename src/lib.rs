@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! cli -> everything            one file a command; the only room that prints
+//! run -> everything            the only loop: signals, keys, engine, time
+//! ui -> app -> protocol        the workbench: what it is, and how it looks
 //! engine -> backend -> model -> protocol
 //! ```
 //!
@@ -12,10 +14,14 @@
 //!   tokenizer, chat template.
 //! * [`backend`]: what runs it: one coarse trait, and the portable CPU implementation.
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
+//! * [`app`]: the workbench without a screen: state, keys, and how messages change it.
+//! * [`ui`]: the workbench on a screen.
 //! * [`cli`]: the command line.
 
+pub mod app;
 pub mod backend;
 pub mod cli;
 pub mod engine;
 pub mod model;
 pub mod protocol;
+pub mod ui;

@@ -399,6 +399,31 @@ pub struct EngineSnapshot {
     pub alterations: Alterations,
 }
 
+/// What a temperature sensor gave at one time. What it does not give is none, never a number.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeatReading {
+    /// Degrees Celsius.
+    pub celsius: Option<f32>,
+    /// Power in watts.
+    pub watts: Option<f32>,
+    /// Revolutions of the fan per minute.
+    pub fan_rpm: Option<f32>,
+    /// True while the machine slows itself down because it is hot.
+    pub throttled: Option<bool>,
+}
+
+/// Memory of this process and of the machine, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MachineMemory {
+    /// Resident memory of this process.
+    pub process: u64,
+    /// Memory of the machine in use, file cache apart.
+    pub used: u64,
+    /// Memory of the machine.
+    pub total: u64,
+}
+
 /// What a client wants to know about a model once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
