@@ -16,6 +16,8 @@
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
 //! * [`app`]: the workbench without a screen: state, keys, and how messages change it.
 //! * [`ui`]: the workbench on a screen.
+//! * [`term`]: the terminal: taken over, given back, written to without waiting.
+//! * [`run`]: the only loop, where all of them meet.
 //! * [`cli`]: the command line.
 
 pub mod app;
@@ -24,4 +26,6 @@ pub mod cli;
 pub mod engine;
 pub mod model;
 pub mod protocol;
+pub mod run;
+pub mod term;
 pub mod ui;

@@ -19,7 +19,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let inner = pane(theme, "heat", app.focus == Pane::Heat && app.overlay.is_none(), area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let Some(sensor) = &app.sensor else {
-        put(frame, inner, 0, &Line::styled("No sensor: this machine tells no temperature.", theme.dim));
+        put(frame, inner, 0, &Line::styled("No temperature sensor here.", theme.dim));
         put(frame, inner, 1, &in_flight(app, theme));
         return;
     };

@@ -104,7 +104,8 @@ fn rows(app: &App, panes: &[Pane], height: u16) -> Vec<u16> {
     let layers = app.shown.load.layers.len().max(8) as i32 + 5;
     let liked = |pane: &Pane| match pane {
         Pane::Routing => (layers + i32::from(app.panes.more_rows[0]), 6),
-        Pane::Heat => (8 + i32::from(app.panes.more_rows[1]), 4),
+        // Nothing to draw over time needs no rows for it.
+        Pane::Heat => (if app.sensor.is_some() { 9 } else { 4 } + i32::from(app.panes.more_rows[1]), 4),
         _ => (12 + i32::from(app.panes.more_rows[2]), 4),
     };
     let least: i32 = panes.iter().map(|p| liked(p).1).sum();

@@ -53,7 +53,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
             let over = opened.budget > 0 && *need > opened.budget;
             let style = if over { theme.bad } else { theme.text };
             spans.push(Span::styled(format!(" {} ", count_k(*context)), theme.dim));
-            spans.push(Span::styled(bytes(*need), style));
+            spans.push(Span::styled(format!("{} ", bytes(*need).replace("iB", "").replace(' ', "")), style));
         }
         lines.push(Line::from(spans));
     }

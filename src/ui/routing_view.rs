@@ -100,8 +100,8 @@ fn draw_details(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         lines.push(Line::styled("  no token yet", theme.dim));
     }
     for fired in &app.shown.fires {
-        let text = cut(&visible(&fired.text), columns.saturating_sub(22));
-        let gap = " ".repeat(columns.saturating_sub(width(&text) + 20));
+        let text = cut(&visible(&fired.text), columns.saturating_sub(24));
+        let gap = " ".repeat(columns.saturating_sub(width(&text) + 22));
         lines.push(Line::from(vec![
             Span::styled(format!("  {text}{gap}"), theme.code_string),
             Span::styled(format!("{:>6}×  weight {}", fired.count, share(f64::from(fired.weight))), theme.dim),

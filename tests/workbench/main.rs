@@ -1,0 +1,6 @@
+//! The workbench through its real state, keys and drawing, on a test backend with a scripted model.
+
+mod driver;
+mod keys;
+mod random;
+mod screens;
