@@ -51,10 +51,15 @@ fn activations(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + 13) % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
-/// Bytes read from memory: 60 matrices of 10240 x 2560, one after another.
-#[divan::bench(args = [false, true], sample_count = 10)]
-fn decode_from_memory(bencher: Bencher<'_, '_>, exact: bool) {
-    let cx = best();
+/// Bytes read from memory: 60 matrices of 10240 x 2560, one after another; int8 of some kind, or f32.
+#[divan::bench(args = [Some(Int8::Vnni), Some(Int8::Avx2), None], sample_count = 10)]
+fn decode_from_memory(bencher: Bencher<'_, '_>, int8: Option<Int8>) {
+    let threads = best().pool.threads();
+    let level = best().level;
+    if int8.is_some_and(|kind| !Int8::available(level).contains(&kind)) {
+        return;
+    }
+    let cx = int8.map_or_else(|| Compute::new(threads, level), |kind| Compute::with_int8(threads, level, kind));
     let matrices: Vec<_> = (0..60).map(|i| affine4(10240, 2560, i + 1)).collect();
     let x = activations(2560);
     let mut q = QuantRows::default();
@@ -63,7 +68,7 @@ fn decode_from_memory(bencher: Bencher<'_, '_>, exact: bool) {
     let bytes: usize = matrices.iter().map(PreparedMatrix::bytes_read).sum();
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
         for w in &matrices {
-            let x = Input { x: &x, q: (!exact).then_some(&q) };
+            let x = Input { x: &x, q: int8.map(|_| &q) };
             linear(&cx, 1, &mut [Job { w, x, out: &mut out }]);
         }
         black_box(out[0])

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
-use super::progress::{Progress, bytes};
+use super::progress::{Progress, bytes, count};
 use super::{interrupt, output};
 use crate::model::checkpoint::{ErrorSums, Format, Job, Source, StagedFolder, plan_new, write_tensors};
 use crate::model::config::{Config, PRESETS};
@@ -22,7 +22,7 @@ use crate::model::tokenizer::{Tokenizer, byte_level};
 /// measured and trained at once, though it has learned nothing yet. The same seed gives the same
 /// weights. Nothing is left behind if it fails or is stopped.
 ///
-/// Presets: `small` (7.7 M parameters) for trying things out, `medium` (1.9 B), `3b` (3.2 B, 1.5 B of
+/// Presets: `small` (7.6 M parameters) for trying things out, `medium` (1.5 B), `3b` (3.2 B, 1.5 B of
 /// them for each token), `python-0.1` (5.8 B, the defaults of the public Python code).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -53,7 +53,7 @@ Examples:
   bit-axon init --preset 3b --format affine4 --out models/3b
   bit-axon init --preset medium --format f16 --tokenizer tokenizer.json --out models/mine
 
-Sizes of 3b: f32 12.9 GB, f16 6.4 GB, affine4 2.0 GB, nf4 1.9 GB.";
+Sizes of 3b: f32 12.9 GB, f16 6.4 GB, affine4 1.9 GB, nf4 1.8 GB.";
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -99,13 +99,12 @@ pub fn run(args: InitArgs) -> Result<()> {
     folder.finish()?;
 
     let (total, active) = parameters(&spec);
-    let millions = |n: u64| format!("{:.1} M", n as f64 / 1e6);
     output::line(format_args!(
         "{}: {} in {format}, {} parameters ({} for each token), {}",
         output::safe(&args.out.display().to_string()),
         args.preset,
-        millions(total),
-        millions(active),
+        count(total),
+        count(active),
         bytes(written)
     ))?;
     Ok(())

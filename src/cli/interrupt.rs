@@ -38,6 +38,21 @@ pub fn catch() {
     }
 }
 
+/// True if Ctrl-C came since the last time that this was asked.
+pub fn take() -> bool {
+    CAME.swap(false, Ordering::Relaxed)
+}
+
+/// From now on Ctrl-C ends the program again.
+pub fn release() {
+    // SAFETY: setting the default action of a signal touches no memory of ours.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+    }
+    CAME.store(false, Ordering::Relaxed);
+}
+
 /// An error once Ctrl-C came: call it wherever stopping is safe.
 pub fn check() -> Result<(), Interrupted> {
     if CAME.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }

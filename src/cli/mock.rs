@@ -86,7 +86,7 @@ impl Backend for Mock {
 
     fn rewind(&mut self, position: usize) -> Result<usize> {
         self.tokens.truncate(position);
-        Ok(position)
+        Ok(self.tokens.len())
     }
 
     fn snapshot(&mut self) -> Snapshot {

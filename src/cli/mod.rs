@@ -25,6 +25,7 @@ pub mod output;
 mod progress;
 pub mod quantize;
 mod resources;
+pub mod run;
 pub mod trace;
 
 use std::fmt;
@@ -59,9 +60,12 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
+    Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
@@ -71,9 +75,12 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Run(args) => run::run(args, run::open),
+        Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),

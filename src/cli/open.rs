@@ -32,6 +32,16 @@ pub struct Files {
     pub template: ChatTemplate,
 }
 
+impl Files {
+    /// The vocabulary, or an error that says how to do without.
+    pub fn require_tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().with_context(|| {
+            let folder = self.checkpoint.folder().display();
+            format!("{folder} has no tokenizer.json, so text cannot be turned into tokens (`trace --ids` needs none)")
+        })
+    }
+}
+
 /// Opens a model's files: a folder, a file, or a hub name.
 pub fn files(model: &str) -> Result<Files> {
     let path = model_arg::resolve(model)?;

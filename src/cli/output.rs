@@ -97,6 +97,12 @@ pub fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{}", safe(&text.to_string()));
 }
 
+/// Prints the beginning of a line on standard error: who speaks next.
+pub fn label(text: impl fmt::Display) {
+    let mut err = io::stderr();
+    let _ = write!(err, "{text}").and_then(|()| err.flush());
+}
+
 /// Prints what went wrong on standard error: `error: ...`, and each cause on a line below it.
 pub fn error(error: &anyhow::Error) {
     let label = paint(Stream::Err, Style::Error, "error:");

@@ -113,6 +113,17 @@ pub(super) fn bytes(n: u64) -> String {
     format!("{value:.1} {}", units[unit])
 }
 
+/// A number of values, as 3.22 B.
+pub(super) fn count(n: u64) -> String {
+    let value = n as f64;
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{:.1} K", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M", value / 1e6),
+        _ => format!("{:.2} B", value / 1e9),
+    }
+}
+
 fn time(seconds: f64) -> String {
     let s = seconds.min(359_999.0) as u64;
     if s >= 3600 {
@@ -142,6 +153,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!([bytes(0), bytes(999), bytes(1000), bytes(999_999)], ["0 B", "999 B", "1.0 kB", "1.0 MB"]);
+        assert_eq!([9999, 10_000, 1_234_567, 3_220_000_000].map(count), ["9999", "10.0 K", "1.2 M", "3.22 B"]);
         assert_eq!([time(0.4), time(61.0), time(3661.0)], ["0:00", "1:01", "1:01:01"]);
     }
 }

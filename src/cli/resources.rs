@@ -1,7 +1,7 @@
 //! What this process takes of the machine.
 
 /// Bytes of this process in memory now, mapped files included.
-pub fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<u64> {
     let pid = sysinfo::get_current_pid().ok()?;
     let mut system = sysinfo::System::new().ok()?;
     let only_memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
@@ -11,7 +11,7 @@ pub fn resident() -> Option<u64> {
 
 /// The most bytes that this process ever had in memory.
 #[cfg(unix)]
-pub fn peak_resident() -> Option<u64> {
+pub(super) fn peak_resident() -> Option<u64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: getrusage fills the struct that it is given, which is all plain numbers.
     let usage = unsafe {
@@ -27,6 +27,6 @@ pub fn peak_resident() -> Option<u64> {
 
 /// The most bytes that this process ever had in memory: not known on this system.
 #[cfg(not(unix))]
-pub fn peak_resident() -> Option<u64> {
+pub(super) fn peak_resident() -> Option<u64> {
     None
 }

@@ -3,12 +3,12 @@
 use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
 use super::logits_file::LogitsFile;
-use super::{interrupt, output};
+use super::{interrupt, open, output};
 use crate::backend::{Backend, Logits};
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
@@ -79,6 +79,32 @@ impl Input {
     }
 }
 
+/// Opens the model, reads the input and prints what happened.
+pub fn run(args: TraceArgs) -> Result<()> {
+    let text = args.input.text()?;
+    let files = open::files(&args.model)?;
+    // Ids are traced as numbers: their text is null even where it is known.
+    let tokenizer = if text.is_some() { Some(files.require_tokenizer()?) } else { None };
+    let ids = match (text, tokenizer) {
+        (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,
+        _ => args.input.ids.unwrap_or_default(),
+    };
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
+    let mut logits = match &args.logits {
+        Some(path) => {
+            // So that half a file is removed again.
+            interrupt::catch();
+            Some(LogitsFile::create(path, ids.len(), backend.spec().vocab)?)
+        }
+        None => None,
+    };
+    let text_of = |id| tokenizer.filter(|t| t.has(id)).map(|t| t.token_text(id));
+    let format = if args.csv { Format::Csv } else { Format::JsonLines };
+    let mut out = BufWriter::new(output::stdout());
+    trace(&mut backend, &ids, &text_of, format, &mut out, logits.as_mut())?;
+    logits.map_or(Ok(()), LogitsFile::finish)
+}
+
 /// How tokens are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -107,6 +133,10 @@ fn trace(
     let limit = backend.spec().max_seq_len;
     ensure!(!ids.is_empty(), "the input is empty: there is no token to trace");
     ensure!(ids.len() <= limit, "the input has {} tokens; this model reads at most {limit}", ids.len());
+    let vocab = backend.spec().vocab;
+    if let Some((pos, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
+        bail!("token {id} at position {pos} is outside the vocabulary: the model has tokens 0 to {}", vocab - 1);
+    }
     backend.rewind(0)?;
     if format == Format::Csv {
         writeln!(out, "pos,layer,expert,weight")?;
@@ -205,6 +235,6 @@ mod tests {
         let said = |ids: &[TokenId]| traced(ids, Format::Csv, None).unwrap_err().to_string();
         assert!(said(&[]).contains("empty"));
         assert!(said(&[0; 65]).contains("65 tokens; this model reads at most 64"));
-        assert!(said(&[10]).contains("out of range"));
+        assert!(said(&[1, 10]).contains("token 10 at position 1 is outside"));
     }
 }

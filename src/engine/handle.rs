@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Loaded;
@@ -120,9 +120,18 @@ impl Handle {
         self.commands.blocking_send(command).ok().context(ENDED)
     }
 
-    /// Sends without waiting: gives the command back if the channel is full or the engine has ended.
-    pub fn try_send(&self, command: Command) -> Result<(), Command> {
-        self.commands.try_send(command).map_err(mpsc::error::TrySendError::into_inner)
+    /// Sends without waiting: an error if the channel is full or the engine has ended.
+    pub fn try_send(&self, command: Command) -> Result<()> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => anyhow!("the engine is busy: {COMMANDS} commands wait already"),
+            mpsc::error::TrySendError::Closed(_) => anyhow!(ENDED),
+        })
+    }
+
+    /// An error if the engine has ended.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.commands.is_closed(), ENDED);
+        Ok(())
     }
 
     /// The newest state, and a way to wait for the next.

@@ -28,7 +28,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         let s = &mut self.0;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
         let t = s[1] << 17;
@@ -43,7 +43,7 @@ impl Rng {
 
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     fn the_stream_is_xoshiro256plusplus() {
         // From the state 1, 2, 3, 4: the first outputs that the authors' C code gives.
         let mut rng = Rng([1, 2, 3, 4]);
-        let first: Vec<u64> = (0..4).map(|_| rng.next()).collect();
+        let first: Vec<u64> = (0..4).map(|_| rng.next_u64()).collect();
         assert_eq!(first, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
         let mut rng = Rng::new(7);
         let mean = (0..4000).map(|_| rng.uniform()).sum::<f64>() / 4000.0;

@@ -126,6 +126,7 @@ impl Worker {
         let shared = held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         let keep = if self.stale { 0 } else { shared.min(prompt.len() - 1) };
         let reached = if keep < held.len() { self.model.backend.rewind(keep)? } else { keep };
+        ensure!(reached <= keep, "the backend went back to token {reached} when asked for {keep}");
         self.stale = false;
         Ok(reached)
     }
@@ -136,7 +137,9 @@ impl Worker {
         if self.last_snapshot.is_some_and(|last| now - last < SNAPSHOT_EVERY) {
             return;
         }
-        self.speed.push_back((now, generated));
+        if generated > 0 {
+            self.speed.push_back((now, generated));
+        }
         while self.speed.len() > 2 && now - self.speed[1].0 >= SPEED_OVER {
             self.speed.pop_front();
         }

@@ -5,17 +5,25 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+/// The memory that bytes lie in.
+pub trait Owner: AsRef<[u8]> + Send + Sync {
+    /// Gives some of it back to the system, if it can be had again from a file when it is read next.
+    fn release(&self, _start: usize, _len: usize) {}
+}
+
+impl Owner for Vec<u8> {}
+
 /// A part of a mapped file or of a buffer, shared and never changed. It starts at a multiple of 4.
 #[derive(Clone)]
 pub struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Arc<dyn Owner>,
     start: usize,
     len: usize,
 }
 
 impl Bytes {
     /// `len` bytes of `owner`, from `start`; none if they are not all there.
-    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, start: usize, len: usize) -> Option<Self> {
+    pub fn new(owner: Arc<dyn Owner>, start: usize, len: usize) -> Option<Self> {
         let end = start.checked_add(len)?;
         let data = (*owner).as_ref().get(start..end)?;
         if data.as_ptr().addr().is_multiple_of(4) {
@@ -25,6 +33,12 @@ impl Bytes {
         let mut words = vec![0u32; len.div_ceil(4)];
         bytemuck::cast_slice_mut(&mut words)[..len].copy_from_slice(data);
         Some(Self { owner: Arc::new(Words(words)), start: 0, len })
+    }
+
+    /// Gives the memory back to the system where it can be had again from a file: for what is read
+    /// here and there, and would otherwise fill memory with its neighbours.
+    pub fn release(&self) {
+        self.owner.release(self.start, self.len);
     }
 
     /// A buffer of its own.
@@ -46,6 +60,8 @@ impl Bytes {
 }
 
 struct Words(Vec<u32>);
+
+impl Owner for Words {}
 
 impl AsRef<[u8]> for Words {
     fn as_ref(&self) -> &[u8] {
@@ -176,6 +192,17 @@ impl Matrix {
         assert_eq!(values.len(), rows * cols);
         let floats = Floats { format: Float::F32, bytes: Bytes::from_f32(values) };
         Self { rows, cols, data: Data::Dense(floats) }
+    }
+
+    /// Gives its memory back to the system until it is read again; see [`Bytes::release`].
+    pub fn release(&self) {
+        match &self.data {
+            Data::Dense(v) => v.bytes.release(),
+            Data::Affine4 { codes, scales, biases, .. } => {
+                [codes, &scales.bytes, &biases.bytes].iter().for_each(|b| b.release());
+            }
+            Data::Nf4 { codes, absmax, .. } => [codes, &absmax.bytes].iter().for_each(|b| b.release()),
+        }
     }
 
     /// Bytes that it takes.

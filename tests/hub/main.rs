@@ -245,8 +245,10 @@ fn refusals_say_what_to_do() {
         let server = Server::start(move |_| reply.clone());
         assert_failed(&Home::new().download(&server), &wants);
     }
-    let nowhere = Home::new().command("http://127.0.0.1:9", &["download", "owner/name"]).output().unwrap();
-    assert_failed(&nowhere, &["cannot be reached"]);
+    for endpoint in ["http://127.0.0.1:9", "http://no-such-host.invalid"] {
+        let nowhere = Home::new().command(endpoint, &["download", "owner/name"]).output().unwrap();
+        assert_failed(&nowhere, &["cannot be reached", endpoint]);
+    }
 }
 
 #[test]
@@ -296,6 +298,23 @@ fn the_token_stays_with_the_hub() {
     let there = other.requests();
     assert_eq!((there.len(), there[0].header("range")), (1, Some("bytes=10-")));
     assert!(there[0].header("authorization").is_none());
+}
+
+#[test]
+fn a_model_that_is_named_is_fetched_when_it_is_needed() {
+    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny").join(name);
+    let read = |name: &'static str| (name, fs::read(fixture(name)).unwrap());
+    let files = Files(vec![read("config.json"), read(WEIGHTS)]);
+    let server = Server::start(move |request| files.answer(request));
+    let home = Home::new();
+    let args = ["trace", "--model", "owner/name", "--ids", "1,2,3"];
+    for _ in 0..2 {
+        let output = home.command(&server.address, &args).output().unwrap();
+        assert_done(&output);
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 3);
+    }
+    // The second time nothing is asked.
+    assert_eq!(server.requests_for("GET", "/revision/main").len(), 1);
 }
 
 #[test]

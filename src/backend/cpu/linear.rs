@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gemm::Parallelism;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::ops::Level;
 use super::ops::exact;
@@ -126,14 +127,16 @@ fn narrow(values: &Floats) -> Option<Floats> {
     if values.format == Float::F16 {
         return Some(values.clone());
     }
-    let half = |i: usize| if i < values.len() { f16::from_f32(values.get(i)) } else { f16::ZERO };
-    let mut words = Vec::with_capacity(values.len().div_ceil(2));
-    for i in 0..values.len().div_ceil(2) {
-        let pair = [half(2 * i), half(2 * i + 1)];
-        if pair.iter().any(|v| v.is_infinite()) {
+    let mut words = vec![0u32; values.len().div_ceil(2)];
+    let halves: &mut [f16] = &mut bytemuck::cast_slice_mut(&mut words)[..values.len()];
+    let mut wide = [0.0; 1024];
+    for (i, halves) in halves.chunks_mut(1024).enumerate() {
+        let wide = &mut wide[..halves.len()];
+        exact::floats_to_f32(values, i * 1024, wide);
+        halves.convert_from_f32_slice(wide);
+        if halves.iter().any(|v| v.is_infinite()) {
             return None;
         }
-        words.push(u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16);
     }
     let bytes = Bytes::from_words(words).slice(0, values.len() * 2);
     Some(Floats { format: Float::F16, bytes })
@@ -188,7 +191,8 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         return;
     }
     for jobs in jobs.chunks_mut(TOGETHER) {
-        let mut packed = cx.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out rather than held, so that linear layers inside tasks do not wait for each other.
+        let mut packed = std::mem::take(&mut *cx.packed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut parts =
             [Part { out: Shareable(std::ptr::null_mut()), rows_per_task: 1, end: 0, packed: (0, 0) }; TOGETHER];
         let bytes: usize = jobs.iter().map(|job| job.w.bytes_read()).sum();
@@ -211,7 +215,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         if t == 1 {
             pack(cx, jobs, &mut parts, &mut packed);
         }
-        let (jobs, parts, packed) = (&*jobs, &parts[..jobs.len()], &packed[..]);
+        let (jobs, parts, x) = (&*jobs, &parts[..jobs.len()], &packed[..]);
         let task = |task: usize| {
             let i = parts.iter().position(|part| task < part.end).expect("tasks are counted by the parts");
             let (job, part) = (&jobs[i], &parts[i]);
@@ -224,7 +228,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
                     // the rows of different tasks are different.
                     let out = unsafe { std::slice::from_raw_parts_mut(part.out.get().add(first), rows.len()) };
                     let (at, len) = part.packed;
-                    vector(cx, job.w, first, job.x, &packed[at..at + len], out, scratch);
+                    vector(cx, job.w, first, job.x, &x[at..at + len], out, scratch);
                 } else {
                     let out = Columns { base: part.out.get(), stride: job.w.rows() };
                     // SAFETY: as above, for every token.
@@ -238,6 +242,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         } else {
             cx.pool.run(tasks, task);
         }
+        *cx.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed;
     }
 }
 

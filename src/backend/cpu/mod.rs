@@ -165,7 +165,7 @@ impl Backend for CpuBackend {
                         weights,
                         spec,
                         (&m.cx.pool, m.cx.level),
-                        (&mut s.wide, &mut s.inner, &mut s.dbc),
+                        &mut s.inner,
                     );
                 }
                 _ => unreachable!("state and weights are made from the same spec"),

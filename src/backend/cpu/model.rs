@@ -34,7 +34,13 @@ pub(crate) struct CpuModel {
     pub(crate) scratch: Scratch,
     pub(crate) choices: Choices,
     pub(crate) alterations: Alterations,
+    /// Rows of the embedding that were looked up since its memory was given back.
+    looked_up: usize,
 }
+
+/// Rows of the embedding that may be looked up before its memory is given back: the system brings
+/// each in with its neighbours, and a large table would come to lie in memory whole for a few rows.
+const LOOKED_UP: usize = 64;
 
 impl CpuModel {
     pub(crate) fn new(cx: Compute, spec: ModelSpec, weights: Weights, fast: bool, kv: KvFormat, budget: usize) -> Self {
@@ -44,6 +50,7 @@ impl CpuModel {
             scratch: Scratch::new(&spec, fast),
             choices: Choices::default(),
             alterations: Alterations::default(),
+            looked_up: 0,
             tokens: Vec::with_capacity(spec.max_seq_len.min(1 << 16)),
             cx,
             spec,
@@ -96,6 +103,11 @@ impl CpuModel {
             self.weights.embed.row_into(*id as usize, row);
         }
         let t = tokens.len();
+        self.looked_up += t;
+        if self.weights.own_head && self.looked_up >= LOOKED_UP {
+            self.weights.embed.release();
+            self.looked_up = 0;
+        }
         let q = s.quantised.of(&self.cx, rows, t, width);
         let x = Input { x: rows, q };
         linear(&self.cx, t, &mut [Job { w: &self.weights.input, x, out: &mut s.x[..t * self.spec.hidden] }]);

@@ -47,8 +47,9 @@ pub(crate) fn forward(
     }
 
     let slots = choices.k + usize::from(shared.is_some());
-    if s.expert_out.len() < t * slots * d {
-        s.expert_out.resize(t * slots * d, 0.0);
+    // Only routing that was altered can need more than there is.
+    if s.wide.len() < t * slots * d {
+        s.wide.resize(t * slots * d, 0.0);
     }
     if t == 1 {
         one_token(cx, weights, shared.map(|(_, e)| e), spec.intermediate, choices, s);
@@ -57,7 +58,7 @@ pub(crate) fn forward(
     }
 
     // Always added in the same order, whatever pieces the tokens came in.
-    let (out, shared_gate) = (&s.expert_out, &s.shared_gate);
+    let (out, shared_gate) = (&s.wide, &s.shared_gate);
     let rows_per_task = if t == 1 { t } else { 8 };
     for_each(&cx.pool, Pieces::new(&mut s.x[..t * d], rows_per_task * d), |task, x| {
         for (row, x) in x.chunks_exact_mut(d).enumerate() {
@@ -101,7 +102,7 @@ fn one_token(
     let mut jobs: smallvec::SmallVec<[Job<'_>; 32]> = smallvec::SmallVec::new();
     let gates = s.gate[..slots * width].chunks_exact_mut(width);
     let ups = s.up[..slots * width].chunks_exact(width);
-    let outs = s.expert_out[..slots * d].chunks_exact_mut(d);
+    let outs = s.wide[..slots * d].chunks_exact_mut(d);
     for (slot, (((gate, up), out), quantised)) in gates.zip(ups).zip(outs).zip(&mut s.slots).enumerate() {
         ops::silu_mul(cx.level, gate, up);
         let gate = &*gate;
@@ -136,10 +137,10 @@ fn many_tokens(
         if n == 0 {
             continue;
         }
-        for ((token, _), row) in taken.iter().zip(s.gathered.chunks_exact_mut(d)) {
+        for ((token, _), row) in taken.iter().zip(s.mixed.chunks_exact_mut(d)) {
             row.copy_from_slice(&s.normed[token * d..][..d]);
         }
-        let gathered = &s.gathered[..n * d];
+        let gathered = &s.mixed[..n * d];
         let x = Input { x: gathered, q: s.quantised.of(cx, gathered, n, d) };
         let (gate, up) = (&mut s.gate[..n * width], &mut s.up[..n * width]);
         linear(cx, n, &mut [Job { w: &expert.gate, x, out: &mut *gate }, Job { w: &expert.up, x, out: &mut *up }]);
@@ -149,10 +150,10 @@ fn many_tokens(
         });
         let gate = &s.gate[..n * width];
         let x = Input { x: gate, q: s.quantised.of(cx, gate, n, width) };
-        let out = &mut s.gathered[..n * d];
+        let out = &mut s.mixed[..n * d];
         linear(cx, n, &mut [Job { w: &expert.down, x, out: &mut *out }]);
         for ((token, slot), row) in taken.iter().zip(out.chunks_exact(d)) {
-            s.expert_out[(token * slots + slot) * d..][..d].copy_from_slice(row);
+            s.wide[(token * slots + slot) * d..][..d].copy_from_slice(row);
         }
     }
 }

@@ -5,6 +5,9 @@
 //! microsecond while the program is busy, and go to sleep soon after, so that an idle program uses no
 //! processor time.
 //!
+//! Each thread has a share of the tasks, one after another, so that it reads one long stretch of memory;
+//! when its own share is done it takes from the others'.
+//!
 //! The caller never waits for a helper to *arrive*: tasks are claimed one at a time, and a helper that
 //! was slow to wake finds the work closed. So nothing stalls where the machine has fewer free cores
 //! than the pool has threads.
@@ -42,13 +45,18 @@ struct Work {
     tasks: usize,
 }
 
-struct Shared {
+/// What every thread looks at, on one cache line.
+struct Call {
     /// `EPOCH * number | OPEN | helpers inside`.
-    state: Apart<AtomicU64>,
-    /// The next task that nobody has claimed.
-    next: Apart<AtomicUsize>,
+    state: AtomicU64,
     /// Written by the caller alone, while the work is closed and nobody is inside.
-    work: Apart<UnsafeCell<Work>>,
+    work: UnsafeCell<Work>,
+}
+
+struct Shared {
+    call: Apart<Call>,
+    /// For each thread, the caller first, the next task of its share that nobody has claimed.
+    next: Vec<Apart<AtomicUsize>>,
     /// One for each helper: it sleeps, or is about to.
     asleep: Vec<Apart<AtomicBool>>,
     stop: AtomicBool,
@@ -63,18 +71,29 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// Claims tasks until there are none.
-    fn help(&self, work: Work) {
-        loop {
-            let task = self.next.0.fetch_add(1, Relaxed);
-            if task >= work.tasks {
-                return;
-            }
-            // SAFETY: the work is open or this thread is inside, so `run` still holds the closure.
-            let done = catch_unwind(AssertUnwindSafe(|| unsafe { (work.call)(work.closure, task) }));
-            if let Err(payload) = done {
-                self.next.0.store(work.tasks, Relaxed);
-                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+    /// The first task of a thread's share, or the end of the last share.
+    fn share(&self, work: Work, thread: usize) -> usize {
+        work.tasks * thread / self.next.len()
+    }
+
+    /// Claims tasks until there are none: of the share of `thread`, then of the next ones.
+    fn help(&self, work: Work, thread: usize) {
+        for other in 0..self.next.len() {
+            let share = (thread + other) % self.next.len();
+            let end = self.share(work, share + 1);
+            let next = &self.next[share].0;
+            // Looked at first, since claiming takes the cache line away from those who work on it.
+            while next.load(Relaxed) < end {
+                let task = next.fetch_add(1, Relaxed);
+                if task >= end {
+                    break;
+                }
+                // SAFETY: the work is open or this thread is inside, so `run` still holds the closure.
+                let done = catch_unwind(AssertUnwindSafe(|| unsafe { (work.call)(work.closure, task) }));
+                if let Err(payload) = done {
+                    self.next.iter().for_each(|next| next.0.store(work.tasks, Relaxed));
+                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+                }
             }
         }
     }
@@ -83,26 +102,26 @@ impl Shared {
     fn serve(&self, helper: usize) {
         let mut seen = 0;
         while !self.stop.load(Relaxed) {
-            let state = self.state.0.load(Acquire);
+            let state = self.call.0.state.load(Acquire);
             if state & OPEN == 0 || state / EPOCH == seen {
                 self.wait(helper, seen);
                 continue;
             }
-            if self.state.0.compare_exchange(state, state + 1, Acquire, Relaxed).is_err() {
+            if self.call.0.state.compare_exchange(state, state + 1, Acquire, Relaxed).is_err() {
                 continue;
             }
             seen = state / EPOCH;
             // SAFETY: this thread is inside an open state: `work` was written before it was opened and
             // is not written again until this thread has left.
-            let work = unsafe { *self.work.0.get() };
-            self.help(work);
-            self.state.0.fetch_sub(1, Release);
+            let work = unsafe { *self.call.0.work.get() };
+            self.help(work, helper + 1);
+            self.call.0.state.fetch_sub(1, Release);
         }
     }
 
     /// True if there is something to do for a helper that last entered the epoch `seen`.
     fn calls(&self, seen: u64) -> bool {
-        let state = self.state.0.load(SeqCst);
+        let state = self.call.0.state.load(SeqCst);
         state & OPEN != 0 && state / EPOCH != seen || self.stop.load(SeqCst)
     }
 
@@ -140,9 +159,11 @@ impl Pool {
         let helpers = threads.clamp(1, 1024) - 1;
         unsafe fn nothing(_: *const (), _: usize) {}
         let shared = Arc::new(Shared {
-            state: Apart(AtomicU64::new(0)),
-            next: Apart(AtomicUsize::new(0)),
-            work: Apart(UnsafeCell::new(Work { closure: std::ptr::null(), call: nothing, tasks: 0 })),
+            call: Apart(Call {
+                state: AtomicU64::new(0),
+                work: UnsafeCell::new(Work { closure: std::ptr::null(), call: nothing, tasks: 0 }),
+            }),
+            next: (0..=helpers).map(|_| Apart(AtomicUsize::new(0))).collect(),
             asleep: (0..helpers).map(|_| Apart(AtomicBool::new(false))).collect(),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -180,18 +201,20 @@ impl Pool {
         let shared = &*self.shared;
         let work = Work { closure: (&raw const f).cast(), call: call::<F>, tasks };
         // SAFETY: `busy` makes this the only caller, and the last one left the state closed and empty.
-        unsafe { *shared.work.0.get() = work };
-        shared.next.0.store(0, Relaxed);
-        let state = shared.state.0.load(Relaxed);
-        shared.state.0.store(((state / EPOCH + 1) * EPOCH) | OPEN, SeqCst);
+        unsafe { *shared.call.0.work.get() = work };
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.share(work, thread), Relaxed);
+        }
+        let state = shared.call.0.state.load(Relaxed);
+        shared.call.0.state.store(((state / EPOCH + 1) * EPOCH) | OPEN, SeqCst);
         for (asleep, (thread, _)) in shared.asleep.iter().zip(&self.helpers).take(tasks - 1) {
             if asleep.0.load(SeqCst) && asleep.0.swap(false, SeqCst) {
                 thread.unpark();
             }
         }
         // `help` catches every panic, so `f` outlives all who can see it.
-        shared.help(work);
-        let mut inside = shared.state.0.fetch_and(!OPEN, Acquire) & INSIDE;
+        shared.help(work, 0);
+        let mut inside = shared.call.0.state.fetch_and(!OPEN, Acquire) & INSIDE;
         let mut round = 0;
         while inside != 0 {
             spin_loop();
@@ -199,7 +222,7 @@ impl Pool {
             if round > SPINS {
                 thread::yield_now();
             }
-            inside = shared.state.0.load(Acquire) & INSIDE;
+            inside = shared.call.0.state.load(Acquire) & INSIDE;
         }
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.busy.store(false, Release);

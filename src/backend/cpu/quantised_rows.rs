@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::linear::Compute;
 use super::ops::Level;
-use super::ops::int8::{Int8, quantise_row};
+use super::ops::int8::{self, Int8, quantise_row};
 
 /// Inputs that share a scale.
 pub const GROUP: usize = 64;
@@ -15,7 +15,7 @@ pub(super) const BLOCK: usize = 16;
 /// A cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Line([f32; 16]);
+pub(super) struct Line(pub(super) [f32; 16]);
 
 // SAFETY: sixteen floats without padding; all bits zero are zeros.
 unsafe impl Zeroable for Line {}
@@ -189,25 +189,9 @@ fn quantise_block(level: Level, layout: &Layout, x: &[f32], cols: usize, lines: 
     }
     let (tiles, rest) = rest.split_at_mut(16 * layout.groups);
     let (tiled_scales, tiled_sums) = rest.split_at_mut(layout.groups);
-    let tiles: &mut [u32] = bytemuck::cast_slice_mut(tiles);
-    for row in 0..x.len() / cols.max(1) {
-        // 8 even words of a group's 16, then 8 odd: in the row they lie in one line each of a pair.
-        let words: &[u32] = bytemuck::cast_slice(&codes[row * layout.codes..][..layout.codes]);
-        for group in 0..layout.groups {
-            let even = &words[group / 2 * 32 + group % 2 * 8..][..24];
-            let tile = &mut tiles[group * 256 + row..];
-            for d in 0..8 {
-                tile[d * 16] = even[d];
-                tile[(8 + d) * 16] = even[16 + d];
-            }
-        }
-        let from: &[f32] = bytemuck::cast_slice(&scales[row * layout.scales..][..layout.scales]);
-        let sums: &[f32] = bytemuck::cast_slice(&sums[row * layout.scales..][..layout.scales]);
-        for group in 0..layout.groups {
-            tiled_scales[group].0[row] = from[group];
-            tiled_sums[group].0[row] = sums[group];
-        }
-    }
+    int8::tile_codes(codes, layout.codes, tiles);
+    int8::tile_floats(scales, layout.scales, tiled_scales);
+    int8::tile_floats(sums, layout.scales, &mut tiled_sums[..layout.groups]);
 }
 
 #[cfg(test)]

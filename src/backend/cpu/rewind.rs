@@ -31,57 +31,68 @@ pub(crate) struct Checkpoint {
     layers: Vec<Option<Kept>>,
 }
 
-/// State of one state-space layer.
+/// State of one state-space layer, as the live state has it.
 struct Kept {
-    h: KeptState,
-    history: Vec<f32>,
+    /// See [`SsmState::h`].
+    h: Numbers,
+    /// See [`SsmState::history`].
+    history: Numbers,
 }
 
-/// h as the live state has it.
-enum KeptState {
+enum Numbers {
     F32(Vec<f32>),
-    /// Halves with one power-of-two scale for each block of channels.
+    /// Halves with one power-of-two scale for each piece of so many.
     F16 {
         values: Vec<f16>,
         scales: Vec<f32>,
+        piece: usize,
     },
 }
 
-impl Kept {
-    fn bytes(&self) -> usize {
-        let h = match &self.h {
-            KeptState::F32(v) => 4 * v.len(),
-            KeptState::F16 { values, scales } => 2 * values.len() + 4 * scales.len(),
-        };
-        h + 4 * self.history.len()
-    }
-
-    /// Keeps a state. Where it is kept as halves the live state is rounded to them as well, so that
+impl Numbers {
+    /// Keeps numbers. Where they are kept as halves the live ones are rounded to them as well, so that
     /// reading on from here and returning to here give the same.
-    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
-        let history = state.history.clone();
+    fn of(live: &mut [f32], piece: usize, exact: bool, pool: &Pool) -> Self {
         if exact {
-            return Self { h: KeptState::F32(state.h.clone()), history };
+            return Numbers::F32(live.to_vec());
         }
-        let len = CHANNELS * spec.state;
-        let mut values = vec![f16::ZERO; state.h.len()];
-        let mut scales = vec![0.0; state.h.len().div_ceil(len)];
-        let split = (Pieces::new(&mut state.h, len), (Pieces::new(&mut values, len), Pieces::new(&mut scales, 1)));
-        for_each(pool, split, |_, (h, (values, scale))| scale[0] = round_to_halves(h, values));
-        Self { h: KeptState::F16 { values, scales }, history }
+        let piece = piece.max(1);
+        let mut values = vec![f16::ZERO; live.len()];
+        let mut scales = vec![0.0; live.len().div_ceil(piece)];
+        let split = (Pieces::new(live, piece), (Pieces::new(&mut values, piece), Pieces::new(&mut scales, 1)));
+        for_each(pool, split, |_, (live, (values, scale))| scale[0] = round_to_halves(live, values));
+        Numbers::F16 { values, scales, piece }
     }
 
-    fn restore(&self, state: &mut SsmState, spec: &SsmSpec) {
-        state.history.copy_from_slice(&self.history);
-        match &self.h {
-            KeptState::F32(h) => state.h.copy_from_slice(h),
-            KeptState::F16 { values, scales } => {
-                let len = CHANNELS * spec.state;
-                for ((h, values), scale) in state.h.chunks_mut(len).zip(values.chunks(len)).zip(scales) {
-                    widen(h, values, *scale);
-                }
+    fn restore(&self, live: &mut [f32]) {
+        match self {
+            Numbers::F32(kept) => live.copy_from_slice(kept),
+            Numbers::F16 { values, scales, piece } => {
+                let pieces = live.chunks_mut(*piece).zip(values.chunks(*piece));
+                pieces.zip(scales).for_each(|((live, values), scale)| widen(live, values, *scale));
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Numbers::F32(kept) => 4 * kept.len(),
+            Numbers::F16 { values, scales, .. } => 2 * values.len() + 4 * scales.len(),
+        }
+    }
+}
+
+impl Kept {
+    fn of(state: &mut SsmState, spec: &SsmSpec, exact: bool, pool: &Pool) -> Self {
+        Self {
+            h: Numbers::of(&mut state.h, CHANNELS * spec.state, exact, pool),
+            history: Numbers::of(&mut state.history, spec.inner, exact, pool),
+        }
+    }
+
+    fn restore(&self, state: &mut SsmState) {
+        self.h.restore(&mut state.h);
+        self.history.restore(&mut state.history);
     }
 }
 
@@ -136,8 +147,9 @@ impl Rewind {
         let mut log_bytes = 0;
         for layer in &spec.layers {
             if let Mixer::Ssm(m) = &layer.mixer {
-                let h = m.inner * m.state * if exact { 4 } else { 2 };
-                checkpoint_bytes += h + 4 * (m.conv - 1) * m.inner;
+                let numbers = m.inner * m.state + (m.conv - 1) * m.inner;
+                let scales = m.inner.div_ceil(CHANNELS) + m.conv - 1;
+                checkpoint_bytes += if exact { 4 * numbers } else { 2 * numbers + 4 * scales };
                 log_bytes += 4 * LOGGED * (m.inner + 2 * m.state + 1);
             }
         }
@@ -267,13 +279,14 @@ impl Rewind {
 
     /// Bytes of checkpoints and logs.
     pub(crate) fn bytes(&self) -> usize {
-        let kept = |c: &Arc<Checkpoint>| c.layers.iter().flatten().map(Kept::bytes).sum::<usize>();
+        let kept =
+            |c: &Arc<Checkpoint>| c.layers.iter().flatten().map(|k| k.h.bytes() + k.history.bytes()).sum::<usize>();
         self.checkpoints.iter().map(kept).sum::<usize>() + self.log_bytes
     }
 
     /// Sets a layer's state to what it was at `to`: from the checkpoint (none is the beginning) and
-    /// the logged inputs after it. `xb` and `xc` are scratch of at least 64 * E each.
-    #[allow(clippy::too_many_arguments)]
+    /// the logged inputs after it, of which there are at most 64. `xc` is scratch of 64 * E.
+    #[allow(clippy::too_many_arguments, reason = "the parts of the model that one layer's replay touches")]
     pub(crate) fn replay(
         &self,
         layer: usize,
@@ -283,21 +296,19 @@ impl Rewind {
         weights: &SsmWeights,
         spec: &SsmSpec,
         (pool, level): (&Pool, Level),
-        scratch: (&mut [f32], &mut [f32], &mut [f32]),
+        xc: &mut [f32],
     ) {
-        restore(checkpoint, layer, state, spec);
+        restore(checkpoint, layer, state);
         let from = checkpoint.map_or(0, |c| c.position);
         let (count, inner, width) = (to - from, spec.inner, 2 * spec.state + 1);
         let Some(log) = self.logs[layer].as_ref().filter(|_| count > 0) else { return };
-        let (xb, xc, dbc) = scratch;
-        for t in 0..count {
-            let row = (from + t) % LOGGED;
-            xb[t * inner..][..inner].copy_from_slice(&log.xb[row * inner..][..inner]);
-            dbc[t * width..][..width].copy_from_slice(&log.dbc[row * width..][..width]);
-        }
-        super::ssm::convolve(pool, level, weights, spec, &state.history, &xb[..count * inner], inner, count, xc);
-        let split = Pieces::new(&mut state.h, CHANNELS * spec.state);
-        for_each(pool, split, |i, h| {
+        // Checkpoints are at multiples of 64 and the ring holds 128: what follows one lies together.
+        let row = from % LOGGED;
+        let (xb, dbc) = (&log.xb[row * inner..][..count * inner], &log.dbc[row * width..][..count * width]);
+        let xc = &mut xc[..count * inner];
+        super::ssm::convolve(pool, level, weights, spec, &state.history, xb, inner, count, xc);
+        let xc = &*xc;
+        for_each(pool, Pieces::new(&mut state.h, CHANNELS * spec.state), |i, h| {
             let mut args = Scan {
                 first: i * CHANNELS,
                 inner,
@@ -318,9 +329,9 @@ impl Rewind {
 }
 
 /// Sets a layer's state to a checkpoint's, or to the beginning.
-pub(crate) fn restore(checkpoint: Option<&Checkpoint>, layer: usize, state: &mut SsmState, spec: &SsmSpec) {
+fn restore(checkpoint: Option<&Checkpoint>, layer: usize, state: &mut SsmState) {
     match checkpoint.and_then(|c| c.layers[layer].as_ref()) {
-        Some(kept) => kept.restore(state, spec),
+        Some(kept) => kept.restore(state),
         None => {
             state.h.fill(0.0);
             state.history.fill(0.0);

@@ -17,9 +17,10 @@ pub(crate) struct Scratch {
     pub(crate) x: Vec<f32>,
     /// Normed residual stream: (T, D)
     pub(crate) normed: Vec<f32>,
-    /// Output of a mixer: (T, D)
+    /// Output of a mixer; inputs of one expert, gathered, and then its outputs: (T, D)
     pub(crate) mixed: Vec<f32>,
-    /// `[xb | z]` of the state space (T, 2E), or q, k and v of attention one after the other.
+    /// `[xb | z]` of the state space (T, 2E); q, k and v of attention one after the other; outputs of
+    /// the experts for each token in the order of its choices, the shared one last (T, k + 1, D).
     pub(crate) wide: Vec<f32>,
     /// Convolved inputs: (T, E)
     pub(crate) inner: Vec<f32>,
@@ -33,15 +34,10 @@ pub(crate) struct Scratch {
     pub(crate) gates: Vec<f32>,
     /// The shared expert's gate: (T)
     pub(crate) shared_gate: Vec<f32>,
-    /// Inputs of one expert, gathered (T, D); also its outputs.
-    pub(crate) gathered: Vec<f32>,
     /// (T, I), or (k + 1, I) for one token.
     pub(crate) gate: Vec<f32>,
     /// As `gate`.
     pub(crate) up: Vec<f32>,
-    /// Outputs of the experts for each token in the order of its choices, the shared one last:
-    /// (T, k + 1, D)
-    pub(crate) expert_out: Vec<f32>,
     /// Logits: (T, V), or one row of them.
     pub(crate) logits: Vec<f32>,
     /// Normed inputs as bytes.
@@ -99,6 +95,7 @@ impl Scratch {
                 // Routing can be altered up to all experts.
                 slots = slots.max(moe.experts + usize::from(moe.shared));
                 width = width.max(moe.intermediate);
+                wide = wide.max((moe.top_k + usize::from(moe.shared)) * d);
             }
         }
         let buffer = |n: usize| vec![0.0; n];
@@ -114,10 +111,8 @@ impl Scratch {
             heads: buffer(heads),
             gates: buffer(t * experts),
             shared_gate: buffer(t),
-            gathered: buffer(t * d),
             gate: buffer(t.max(slots) * width),
             up: buffer(t.max(slots) * width),
-            expert_out: Vec::new(),
             logits: buffer(spec.vocab),
             normed_quantised: Bytes8::new(fast),
             quantised: Bytes8::new(fast),
@@ -140,10 +135,8 @@ impl Scratch {
             &self.heads,
             &self.gates,
             &self.shared_gate,
-            &self.gathered,
             &self.gate,
             &self.up,
-            &self.expert_out,
             &self.logits,
         ];
         let quantised = self.slots.iter().chain([&self.normed_quantised, &self.quantised]);

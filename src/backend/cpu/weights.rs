@@ -21,7 +21,7 @@ pub(crate) struct Weights {
     /// (V, S)
     pub(crate) head: Weight,
     /// The head is not the embedding table.
-    own_head: bool,
+    pub(crate) own_head: bool,
 }
 
 /// One layer.

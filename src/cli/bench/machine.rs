@@ -37,11 +37,11 @@ impl Machine {
         let done = roofline::matrix_product(&cx.pool, SIDE, &self.a, &self.b, &mut self.c);
         done as f64 / start.elapsed().as_secs_f64()
     }
+}
 
-    /// int8 operations a second in dot products.
-    pub(super) fn byte_rate(&self, cx: &Compute) -> f64 {
-        let start = Instant::now();
-        let done = roofline::byte_dots(cx, 4_000_000);
-        done as f64 / start.elapsed().as_secs_f64()
-    }
+/// int8 operations a second in dot products.
+pub(super) fn byte_rate(cx: &Compute) -> f64 {
+    let start = Instant::now();
+    let done = roofline::byte_dots(cx, 4_000_000);
+    done as f64 / start.elapsed().as_secs_f64()
 }

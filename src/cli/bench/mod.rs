@@ -84,6 +84,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let files = open::files(&args.model)?;
     let mut backend = open::backend(&files, &options)?;
     let first_token_s = model::first_token(&mut backend, opening)?;
-    let report = model::measure(&files.name, backend, first_token_s, args.long)?;
-    if args.json { output::json_line(&report) } else { Ok(report.print()?) }
+    let bench = model::Bench { backend, long: args.long, quiet: args.json };
+    let report = bench.measure(&files.name, first_token_s)?;
+    if args.json { output::json_line(&report) } else { Ok(()) }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::report::{Context, Prefill, Report};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, Logits};
@@ -65,30 +65,62 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures everything.
-pub(super) fn measure(name: &str, mut backend: CpuBackend, first_token_s: f64, long: bool) -> Result<Report> {
-    let backend = &mut backend;
-    let (total_parameters, active_parameters) = parameters(backend.spec());
-    let mut report = Report {
-        model: name.to_owned(),
-        backend: backend.name(),
-        threads: backend.compute().pool.threads(),
-        exact: backend.is_exact(),
-        total_parameters,
-        active_parameters,
-        first_token_s,
-        weight_bytes_per_token: backend.weight_bytes_per_token(),
-        ..Report::default()
-    };
-    output::note("measuring the machine, and decoding beside it");
-    decoding(backend, &mut report)?;
-    output::note("reading prompts");
-    prompts(backend, &mut report)?;
-    output::note("keeping states and returning to them");
-    returning(backend, &mut report)?;
-    contexts(backend, &mut report, long)?;
-    report.peak_resident_bytes = resources::peak_resident();
-    Ok(report)
+/// A model to be measured.
+pub(super) struct Bench {
+    pub(super) backend: CpuBackend,
+    /// Go on to the longest context.
+    pub(super) long: bool,
+    /// Print nothing of what is measured, only what is being done.
+    pub(super) quiet: bool,
+}
+
+impl Bench {
+    /// Measures everything, and prints each figure when it is known.
+    pub(super) fn measure(mut self, name: &str, first_token_s: f64) -> Result<Report> {
+        let (quiet, backend) = (self.quiet, &mut self.backend);
+        let (total_parameters, active_parameters) = parameters(backend.spec());
+        let mut report = Report {
+            model: name.to_owned(),
+            backend: backend.name(),
+            threads: backend.compute().pool.threads(),
+            exact: backend.is_exact(),
+            total_parameters,
+            active_parameters,
+            first_token_s,
+            weight_bytes_per_token: backend.weight_bytes_per_token(),
+            ..Report::default()
+        };
+        output::note("measuring the machine, and decoding beside it");
+        decoding(backend, &mut report)?;
+        if !quiet {
+            report.print_rates()?;
+        }
+        let longest = backend.spec().max_seq_len;
+        for tokens in [128, 512, 1024, 2048, 4096].into_iter().filter(|n| *n <= longest) {
+            let prefill = prompt(backend, tokens, active_parameters)?;
+            if !quiet {
+                report.print_prefill(&prefill)?;
+            }
+            report.prefill.push(prefill);
+        }
+        returning(backend, &mut report)?;
+        if !quiet {
+            report.print_returning()?;
+            report.contexts.iter().try_for_each(|c| report.print_context(c))?;
+        }
+        let stops: &[usize] = if self.long { &[8192, 16384, 28672, 32768, 65536] } else { &[8192] };
+        for stop in stops.iter().filter(|n| **n <= longest) {
+            let from = backend.tokens().len();
+            let seconds = timed(|| read(backend, stop - from))?;
+            let context = context_memory(backend, Some((stop - from) as f64 / seconds));
+            if !quiet {
+                report.print_context(&context)?;
+            }
+            report.contexts.push(context);
+        }
+        report.peak_resident_bytes = resources::peak_resident();
+        Ok(report)
+    }
 }
 
 /// The machine's rates, and decoding in between, so that each share is of its own moment.
@@ -110,7 +142,7 @@ fn decoding(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
         shares.push(rate * report.weight_bytes_per_token as f64 / ((before + after) / 2.0));
         reads.extend([before, after]);
         floats.push(machine.float_rate(backend.compute()));
-        bytes.push(machine.byte_rate(backend.compute()));
+        bytes.push(machine::byte_rate(backend.compute()));
         // With the tap, between two runs without it.
         let count = DECODED.max((0.1 * rate) as usize);
         let without = decode(backend, count, false)?;
@@ -127,25 +159,21 @@ fn decoding(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn prompts(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
-    let machine = Machine::new();
-    let longest = backend.spec().max_seq_len;
-    for tokens in [128, 512, 1024, 2048, 4096].into_iter().filter(|n| *n <= longest) {
-        // Small ones often, since they are noisy; large ones once.
-        let rounds = (2048 / tokens).clamp(1, ROUNDS);
-        let (mut rates, mut shares) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            backend.rewind(0)?;
-            let before = machine.byte_rate(backend.compute());
-            let seconds = timed(|| read(backend, tokens))?;
-            let after = machine.byte_rate(backend.compute());
-            let rate = tokens as f64 / seconds;
-            rates.push(rate);
-            shares.push(2.0 * report.active_parameters as f64 * rate / ((before + after) / 2.0));
-        }
-        report.prefill.push(Prefill { tokens, tokens_per_s: median(rates), share_of_int8_rate: median(shares) });
+/// Reading a prompt of so many tokens.
+fn prompt(backend: &mut CpuBackend, tokens: usize, active_parameters: u64) -> Result<Prefill> {
+    // Small ones often, since they are noisy; large ones once.
+    let rounds = (2048 / tokens).clamp(1, ROUNDS);
+    let (mut rates, mut shares) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        backend.rewind(0)?;
+        let before = machine::byte_rate(backend.compute());
+        let seconds = timed(|| read(backend, tokens))?;
+        let after = machine::byte_rate(backend.compute());
+        let rate = tokens as f64 / seconds;
+        rates.push(rate);
+        shares.push(2.0 * active_parameters as f64 * rate / ((before + after) / 2.0));
     }
-    Ok(())
+    Ok(Prefill { tokens, tokens_per_s: median(rates), share_of_int8_rate: median(shares) })
 }
 
 /// Snapshots, restores and rewinds after a context of 4096 tokens, or as many as there are.
@@ -161,9 +189,8 @@ fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
         keeping.push(start.elapsed().as_secs_f64());
         restoring.push(timed(|| backend.restore(&kept))?);
     }
-    // Every distance up to 64, each from a state that was just read on to the same place.
-    for back in 1..=64.min(context - 1) {
-        backend.rewind(context - 64.min(context))?;
+    // Distances up to 64, each from a state that was read on to the same place.
+    for back in (1..=64.min(context - 1)).rev().step_by(3) {
         read(backend, context - backend.tokens().len())?;
         let mut reached = 0;
         rewinding.push(timed(|| {
@@ -176,24 +203,6 @@ fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
     report.restore_s = median(restoring);
     report.rewind_worst_s = rewinding.iter().copied().fold(0.0, f64::max);
     report.rewind_s = median(rewinding);
-    Ok(())
-}
-
-/// Memory and the cost of a token at longer contexts.
-fn contexts(backend: &mut CpuBackend, report: &mut Report, long: bool) -> Result<()> {
-    let longest = backend.spec().max_seq_len.min(1 << 16);
-    let mut stops = vec![8192];
-    if long {
-        stops.extend([16384, 28672, 32768, 65536]);
-    }
-    let missing = 4096.min(longest).saturating_sub(backend.tokens().len());
-    read(backend, missing)?;
-    for stop in stops.into_iter().filter(|n| *n <= longest) {
-        output::note(format!("reading on to {stop} tokens"));
-        let from = backend.tokens().len();
-        let seconds = timed(|| read(backend, stop - from))?;
-        report.contexts.push(context_memory(backend, Some((stop - from) as f64 / seconds)));
-    }
     Ok(())
 }
 

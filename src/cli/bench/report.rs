@@ -57,7 +57,8 @@ pub(super) struct Context {
 }
 
 impl Report {
-    pub(super) fn print(&self) -> io::Result<()> {
+    /// The title, and what was measured of the machine and of decoding.
+    pub(super) fn print_rates(&self) -> io::Result<()> {
         let arithmetic = if self.exact { "exact" } else { "fast" };
         output::line(format_args!(
             "{}: {:.3e} parameters, {:.3e} for a token; {}, {} threads, {arithmetic} arithmetic",
@@ -76,41 +77,36 @@ impl Report {
         row("decode", format!("{:.1} tokens/s", self.decode_tokens_per_s))?;
         row("  weights read", format!("{:.1} MB a token", self.weight_bytes_per_token as f64 / 1e6))?;
         row("  share of memory read", format!("{:.1} %", self.decode_share_of_read_rate * 100.0))?;
-        row("  cost of the routing tap", format!("{:.1} %", self.tap_cost * 100.0))?;
-        for p in &self.prefill {
-            let share = format!("{:.3} of the int8 rate", p.share_of_int8_rate);
-            row(&format!("prompt of {}", p.tokens), format!("{:.1} tokens/s, {share}", p.tokens_per_s))?;
-        }
+        row("  cost of the routing tap", format!("{:.1} %", self.tap_cost * 100.0))
+    }
+
+    pub(super) fn print_prefill(&self, p: &Prefill) -> io::Result<()> {
+        let share = format!("{:.3} of the int8 rate", p.share_of_int8_rate);
+        row(&format!("prompt of {}", p.tokens), format!("{:.1} tokens/s, {share}", p.tokens_per_s))
+    }
+
+    pub(super) fn print_returning(&self) -> io::Result<()> {
         row("snapshot / restore", format!("{:.2} / {:.2} ms", self.snapshot_s * 1e3, self.restore_s * 1e3))?;
-        row(
-            "return to the last 64",
-            format!(
-                "{:.2} ms, at worst {:.2} ms; {} tokens read again",
-                self.rewind_s * 1e3,
-                self.rewind_worst_s * 1e3,
-                self.rewind_replayed_tokens
-            ),
-        )?;
+        let worst = format!("at worst {:.2} ms", self.rewind_worst_s * 1e3);
+        let again = format!("{} tokens read again", self.rewind_replayed_tokens);
+        row("return to the last 64", format!("{:.2} ms, {worst}; {again}", self.rewind_s * 1e3))?;
         output::line("\nmemory in MB")?;
-        output::line("  context  resident  weights       kv      ssm   rewind  scratch  tokens/s")?;
-        for c in &self.contexts {
-            let mb = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
-            output::line(format_args!(
-                "{:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}  {:>8}",
-                c.tokens,
-                c.resident_bytes.map_or_else(|| "?".into(), mb),
-                mb(c.weights),
-                mb(c.kv),
-                mb(c.ssm),
-                mb(c.rewind),
-                mb(c.scratch),
-                c.tokens_per_s.map_or_else(String::new, |r| format!("{r:.1}")),
-            ))?;
-        }
-        if let Some(peak) = self.peak_resident_bytes {
-            row("peak resident, with the buffers that measure", format!("{:.1} MB", peak as f64 / 1e6))?;
-        }
-        Ok(())
+        output::line("  context  resident  weights       kv      ssm   rewind  scratch  tokens/s")
+    }
+
+    pub(super) fn print_context(&self, c: &Context) -> io::Result<()> {
+        let mb = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        output::line(format_args!(
+            "{:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}  {:>8}",
+            c.tokens,
+            c.resident_bytes.map_or_else(|| "?".into(), mb),
+            mb(c.weights),
+            mb(c.kv),
+            mb(c.ssm),
+            mb(c.rewind),
+            mb(c.scratch),
+            c.tokens_per_s.map_or_else(String::new, |r| format!("{r:.1}")),
+        ))
     }
 }
 

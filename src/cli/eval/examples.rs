@@ -8,6 +8,9 @@ use crate::model::template::{ChatTemplate, Tail};
 use crate::model::tokenizer::Tokenizer;
 use crate::protocol::{Message, Role, TokenId};
 
+/// Tokens, and for each whether its prediction counts.
+pub(super) type Counted = Vec<(TokenId, bool)>;
+
 /// One row of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Example {
@@ -35,8 +38,8 @@ impl Example {
         }
     }
 
-    /// Its tokens, and for each whether its prediction counts.
-    pub(super) fn tokens(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<(TokenId, bool)>> {
+    /// Its tokens.
+    pub(super) fn tokens(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Counted> {
         match self {
             Self::Text(text) => Ok(tokenizer.encode(text)?.into_iter().map(|token| (token, true)).collect()),
             Self::Chat(messages) => chat_tokens(messages, tokenizer, template),
@@ -46,9 +49,9 @@ impl Example {
 
 /// The whole conversation as the template writes it. The assistant's parts are found by writing it
 /// once more up to where each of its turns begins: both agree until there.
-fn chat_tokens(messages: &[Message], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<(TokenId, bool)>> {
+fn chat_tokens(messages: &[Message], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Counted> {
     let whole = template.encode(tokenizer, messages, Tail::Closed)?;
-    let mut counted: Vec<(TokenId, bool)> = whole.iter().map(|token| (*token, false)).collect();
+    let mut counted: Counted = whole.iter().map(|token| (*token, false)).collect();
     for (i, message) in messages.iter().enumerate().filter(|(_, message)| message.role == Role::Assistant) {
         ensure!(i > 0, "it begins with the assistant, who answers nobody");
         let before = template.encode(tokenizer, &messages[..i], Tail::Reply)?;

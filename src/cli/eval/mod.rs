@@ -11,12 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use self::examples::Example;
-use super::{interrupt, output};
+use self::examples::{Counted, Example};
+use super::{interrupt, open, output};
 use crate::backend::Backend;
-use crate::model::template::ChatTemplate;
-use crate::model::tokenizer::Tokenizer;
-use crate::protocol::TokenId;
 
 /// Measure loss and perplexity over a data set
 ///
@@ -34,7 +31,7 @@ pub struct EvalArgs {
     data: PathBuf,
     /// Cut longer examples to this many tokens; the model's own limit holds in any case
     #[arg(long, value_name = "N")]
-    max_seq_len: Option<usize>,
+    max_seq_len: Option<std::num::NonZeroUsize>,
     /// Give up after more bad lines than this; until then they are reported and skipped
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_bad_lines: usize,
@@ -69,6 +66,24 @@ struct Report {
     truncated: u64,
 }
 
+/// Opens the model, reads the data and prints the report.
+pub fn run(args: EvalArgs) -> Result<()> {
+    let files = open::files(&args.model)?;
+    let tokenizer = files.require_tokenizer()?;
+    let data: Box<dyn Read> = match args.data.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(File::open(&args.data).with_context(|| format!("cannot read {}", args.data.display()))?),
+    };
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
+    let most = backend.spec().max_seq_len;
+    let limits = Limits { tokens: args.max_seq_len.map_or(most, |n| n.get().min(most)), bad_lines: args.max_bad_lines };
+    let name = args.data.display().to_string();
+    let mut tell = |line, why| output::note(format!("{name}:{line}: skipped: {why}"));
+    let tokens_of = |example: &Example| example.tokens(tokenizer, &files.template);
+    let report = evaluate(&mut backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
+    output::json_line(&report)
+}
+
 /// How data is read.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -81,7 +96,7 @@ struct Limits {
 fn evaluate(
     backend: &mut dyn Backend,
     data: impl Read,
-    tokens_of: &dyn Fn(&Example) -> Result<Vec<(TokenId, bool)>>,
+    tokens_of: &dyn Fn(&Example) -> Result<Counted>,
     limits: Limits,
     tell: &mut dyn FnMut(u64, String),
 ) -> Result<Report> {
@@ -136,9 +151,10 @@ fn evaluate(
 mod tests {
     use super::*;
     use crate::cli::mock::Mock;
+    use crate::protocol::TokenId;
 
     /// Tokens are the text's digits; those of chats count only in the assistant's messages.
-    fn digits(example: &Example) -> Result<Vec<(TokenId, bool)>> {
+    fn digits(example: &Example) -> Result<Counted> {
         let digits =
             |text: &str, counts| text.bytes().map(move |b| (TokenId::from(b - b'0'), counts)).collect::<Vec<_>>();
         Ok(match example {

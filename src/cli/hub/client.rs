@@ -216,8 +216,12 @@ impl<'a> Client<'a> {
     }
 
     fn broken(&self, what: &str, error: ureq::Error) -> Failure {
+        // A connection that was made and then broke is worth another attempt; one that could not be
+        // made (no such host, refused) is not, unless the hub was reached before.
+        let broke =
+            |kind| matches!(kind, ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::UnexpectedEof);
         let refused = match &error {
-            ureq::Error::Io(io) => io.kind() == ErrorKind::ConnectionRefused,
+            ureq::Error::Io(io) => !broke(io.kind()),
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
             _ => false,
         };

@@ -31,7 +31,7 @@ pub use read::Holding;
 pub use staged::StagedFolder;
 pub use write::{Planned, TensorWriter};
 
-use crate::model::matrix::Bytes;
+use crate::model::matrix::{Bytes, Owner};
 use header::{Described, Header};
 
 /// The tensors of one or many mapped files.
@@ -47,7 +47,7 @@ pub struct Checkpoint {
 
 struct MappedFile {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Arc<Mapped>,
     header: Header,
 }
 
@@ -163,21 +163,36 @@ impl Checkpoint {
 
     /// Gives the memory of a tensor's bytes back, until they are read again.
     pub fn forget(&self, name: &str) {
-        let Some(&(f, t)) = self.index.get(name) else { return };
-        #[cfg(unix)]
-        {
-            let Described { start, len, .. } = self.files[f].header.tensors[t];
-            // SAFETY: the map is of a file, shared and only read, so pages that are dropped are read
-            // from the file again with the same contents.
-            let _ = unsafe { self.files[f].map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        if let Some(tensor) = self.tensor(name) {
+            tensor.bytes.release();
         }
-        #[cfg(not(unix))]
-        let _ = (f, t);
     }
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         self.tensors().map(|t| t.data.len() as u64).sum()
+    }
+}
+
+/// A file in memory.
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Owner for Mapped {
+    fn release(&self, start: usize, len: usize) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is of a file, shared and only read, so pages that are dropped are read
+            // from the file again with the same contents. It is advice: failing is no harm.
+            let _ = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        }
+        #[cfg(not(unix))]
+        let _ = (start, len);
     }
 }
 
@@ -190,12 +205,12 @@ impl MappedFile {
         // here; it is asked of callers in the documentation of `Checkpoint`.
         let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
         let header = Header::parse(&map).with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { path, map: Arc::new(map), header })
+        Ok(Self { path, map: Arc::new(Mapped(map)), header })
     }
 
     fn info<'a>(&'a self, t: &'a Described) -> TensorInfo<'a> {
         // The range was checked against the file's length when the header was read.
-        let data = &self.map[t.start..t.start + t.len];
+        let data = &self.map.0[t.start..t.start + t.len];
         TensorInfo { name: &t.name, dtype: t.dtype, shape: &t.shape, file: &self.path, data }
     }
 }

@@ -179,3 +179,26 @@ impl Checkpoint {
         Some(Holding { format, quantised, bytes })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_at_any_address() {
+        let values = [1.5f32, -0.25, 3.0, 1e-3];
+        let cases = [
+            (Float::F32, values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()),
+            (Float::F16, values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect()),
+            (Float::Bf16, values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect()),
+        ];
+        for (format, bytes) in cases {
+            for offset in 0..4 {
+                let moved = [&vec![0; offset], &bytes[..]].concat();
+                let mut out = [0.0; 4];
+                widen(&moved[offset..], format, &mut out);
+                assert!(values.iter().zip(out).all(|(a, b)| (a - b).abs() < 1e-5), "{format:?} {offset}: {out:?}");
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Activations to int8, and which kernels multiply them with 4-bit weights.
 
 use super::Level;
+use crate::backend::cpu::quantised_rows::Line;
 
 /// The kernels for int8 activations. All give the same integers; they differ in speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +41,24 @@ impl Int8 {
 }
 
 /// Turns a row into codes, scales and scaled sums, in the order that `QuantRows` describes.
-pub(crate) fn quantise_row(level: Level, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+pub(in crate::backend::cpu) fn quantise_row(
+    level: Level,
+    x: &[f32],
+    codes: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [f32],
+) {
+    assert!(codes.len() >= x.len().div_ceil(128) * 128);
+    assert!(scales.len() >= x.len().div_ceil(64) && sums.len() >= x.len().div_ceil(64));
     match level {
         // SAFETY: the level is one that the machine has.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { quantise_avx512(x, codes, scales, sums) },
+        Level::Avx512 => unsafe { super::q4_avx512::quantise(x, codes, scales, sums) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { quantise_avx2(x, codes, scales, sums) },
         _ => quantise(x, codes, scales, sums),
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn quantise_avx512(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
-    quantise(x, codes, scales, sums);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -90,5 +93,39 @@ fn quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
         codes[at + 64..at + 96].copy_from_slice(&odd);
         scales[g] = largest / 127.0;
         sums[g] = scales[g] * sum as f32;
+    }
+}
+
+/// Puts up to 16 rows side by side for the AMX kernel, as `QuantRows` describes: `tiles` gets a line for
+/// each word of four codes, with a lane for each row. `codes` are rows of `row_lines` lines.
+pub(in crate::backend::cpu) fn tile_codes(codes: &[Line], row_lines: usize, tiles: &mut [Line]) {
+    for (group, tile) in tiles.chunks_exact_mut(16).enumerate() {
+        let (even, odd) = tile.split_at_mut(8);
+        // A pair of groups has a line of even codes and one of odd ones, half a line for each.
+        side_by_side(codes, row_lines, group / 2 * 2, group % 2 * 8, even);
+        side_by_side(codes, row_lines, group / 2 * 2 + 1, group % 2 * 8, odd);
+    }
+}
+
+/// The same for the scales or the sums of up to 16 rows: a line for each group.
+pub(in crate::backend::cpu) fn tile_floats(from: &[Line], row_lines: usize, tiles: &mut [Line]) {
+    for (column, tiles) in tiles.chunks_mut(16).enumerate() {
+        side_by_side(from, row_lines, column, 0, tiles);
+    }
+}
+
+/// Turns line `column` of up to 16 rows so that rows become lanes; `out` gets the lines from `first` on.
+fn side_by_side(rows: &[Line], row_lines: usize, column: usize, first: usize, out: &mut [Line]) {
+    let count = rows.len() / row_lines;
+    assert!(count <= 16 && column < row_lines && first + out.len() <= 16);
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the machine has AVX-512 F, and the lines are there.
+        return unsafe { super::q4_avx512::side_by_side(&rows[column..], row_lines, count, first, out) };
+    }
+    for (i, out) in out.iter_mut().enumerate() {
+        for (lane, row) in out.0.iter_mut().zip(rows.chunks_exact(row_lines)) {
+            *lane = row[column].0[first + i];
+        }
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn matvec(int8: Int8, w: &Q4<'_>, first: usize, x: Int8Row<'_>, out: 
 ///
 /// # Safety
 /// `out` must be writable at those rows for every token of `x`, and nobody else may touch them.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only tiles need scratch"))]
 pub(crate) unsafe fn matmul(
     int8: Int8,
     w: &Q4<'_>,

@@ -13,13 +13,15 @@ use std::sync::OnceLock;
 
 use super::q4::{Columns, Q4, Scratch};
 use super::q4_avx512::transpose;
-use super::q4_vnni_matmul::rows_side_by_side;
+use super::q4_vnni_matmul::{GROUPS, prefetch, rows_side_by_side};
 use crate::backend::cpu::quantised_rows::{Int8Tiles, QuantRows};
 
 /// Rows at a time: two tiles.
 const ROWS: usize = 32;
-/// Groups unpacked at a time: 16 KB, which stays in the first cache.
-const GROUPS: usize = 8;
+/// Tiles of integer sums that wait to be scaled.
+const SLOTS: usize = 4;
+/// How many groups the scaling is behind the multiplying.
+const LAG: usize = 2;
 /// Bytes of a tile: 16 rows of 64.
 const TILE: usize = 1024;
 
@@ -93,10 +95,10 @@ pub(super) unsafe fn matmul(w: &Q4<'_>, rows: Range<usize>, x: &QuantRows, out: 
     let tokens = x.rows();
     let blocks = tokens.div_ceil(16);
     let padded = w.groups.next_multiple_of(16) * ROWS;
-    // codes: GROUPS * 2 tiles; scales, biases: groups * 32 rows; dots: 2 * 4 tiles;
+    // codes: GROUPS * 2 tiles; scales, biases: groups * 32 rows; dots: SLOTS tiles;
     // sums: blocks * 32 rows * 16 tokens
     let [codes, scales, biases, dots, sums] =
-        scratch.pieces([GROUPS * 2 * TILE / 4, padded, padded, 2 * 4 * TILE / 4, blocks * ROWS * 16]);
+        scratch.pieces([GROUPS * 2 * TILE / 4, padded, padded, SLOTS * TILE / 4, blocks * ROWS * 16]);
     let codes: &mut [u8] = bytemuck::cast_slice_mut(codes);
     // SAFETY: the caller says that there is AMX.
     let registers = unsafe { Registers::new() };
@@ -114,16 +116,13 @@ pub(super) unsafe fn matmul(w: &Q4<'_>, rows: Range<usize>, x: &QuantRows, out: 
             // SAFETY: as above; the rows are in the matrix.
             unsafe { unpack(w, row, groups.clone(), codes) };
             let tile = Tile { codes, scales, biases, groups };
-            for b in (0..blocks).step_by(2) {
-                let sums = &mut sums[b * ROWS * 16..];
-                let tiles = |b| x.tiles(b).expect("the caller says that x is tiled");
-                // SAFETY: as above.
-                unsafe {
-                    if b + 1 < blocks {
-                        tile.multiply([tiles(b), tiles(b + 1)], dots, sums);
-                    } else {
-                        tile.multiply([tiles(b)], dots, sums);
-                    }
+            let next = if tile.groups.end < w.groups { (first, tile.groups.end) } else { (first + ROWS, 0) };
+            for (b, sums) in sums.chunks_exact_mut(ROWS * 16).enumerate() {
+                prefetch(w, next, b, blocks);
+                let x = x.tiles(b).expect("the caller says that x is tiled");
+                for (half, sums) in sums.chunks_exact_mut(16 * 16).enumerate() {
+                    // SAFETY: as above.
+                    unsafe { tile.multiply(half * 16, x, dots, sums) };
                 }
             }
         }
@@ -147,124 +146,84 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Adds the products with `N` times 16 tokens to `sums`, `N * 32 * 16`; the first groups of a row
-    /// begin them.
+    /// Adds the products of 16 rows, from `first`, with 16 tokens to `sums`, 16 rows of 16; the first groups
+    /// of a row begin them.
     ///
     /// # Safety
     /// As of `matmul`; slices as long as they say, of lines of 64 bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn multiply<const N: usize>(&self, x: [Int8Tiles<'_>; N], dots: &mut [f32], sums: &mut [f32]) {
-        assert!(sums.len() >= N * ROWS * 16 && dots.len() >= 2 * 4 * TILE / 4);
-        if self.groups.start == 0 {
-            sums[..N * ROWS * 16].fill(0.0);
-        }
-        let (these, others) = dots.split_at_mut(4 * TILE / 4);
-        let mut dots = [these.as_mut_ptr(), others.as_mut_ptr()];
-        for (i, g) in self.groups.clone().enumerate() {
-            // SAFETY: each group has two tiles of codes and one of each block of tokens.
-            unsafe {
-                let codes = self.codes.as_ptr().add(i * 2 * TILE);
-                let q: [*const i8; N] = std::array::from_fn(|n| x[n].codes[g * TILE..][..TILE].as_ptr());
-                if N == 2 {
-                    products_2x2(codes, q[0], q[1], dots[0]);
-                } else {
-                    products_2x1(codes, q[0], dots[0]);
-                }
-                if i > 0 {
-                    self.scale(g - 1, &x, dots[1], sums);
-                }
-            }
-            dots.swap(0, 1);
-        }
-        // SAFETY: as above.
-        unsafe { self.scale(self.groups.end - 1, &x, dots[1], sums) };
-    }
-
-    /// `sums[n, row, token] += s_g a_g dot + b_g (a_g sum q)`
-    ///
-    /// # Safety
-    /// As of `multiply`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn scale<const N: usize>(&self, g: usize, x: &[Int8Tiles<'_>; N], dots: *const f32, sums: &mut [f32]) {
-        let scales = &self.scales[g * ROWS..][..ROWS];
-        let biases = &self.biases[g * ROWS..][..ROWS];
-        // SAFETY: 16 tokens of each block for the group; 16 lanes for each row of each tile.
+    unsafe fn multiply(&self, first: usize, x: Int8Tiles<'_>, dots: &mut [f32], sums: &mut [f32]) {
+        assert!(sums.len() >= 16 * 16 && dots.len() >= SLOTS * TILE / 4 && x.codes.len() >= self.groups.end * TILE);
+        assert!(x.scales.len() >= self.groups.end * 16 && x.sums.len() >= self.groups.end * 16);
+        assert!(self.scales.len() >= self.groups.end * ROWS && self.biases.len() >= self.groups.end * ROWS);
+        let slot = |g: usize| g % SLOTS * (TILE / 4);
+        let mut y = [_mm512_setzero_ps(); 16];
+        // SAFETY: each group has a tile of these rows' codes and one of the tokens', and a scale and a bias
+        // for each of 32 rows, as asserted.
         unsafe {
-            let a: [__m512; N] = std::array::from_fn(|n| _mm512_loadu_ps(x[n].scales[g * 16..][..16].as_ptr()));
-            let s: [__m512; N] = std::array::from_fn(|n| _mm512_loadu_ps(x[n].sums[g * 16..][..16].as_ptr()));
-            for row in 0..ROWS {
-                let (scale, bias) = (_mm512_set1_ps(scales[row]), _mm512_set1_ps(biases[row]));
-                for n in 0..N {
-                    let at = (n * ROWS + row) * 16;
-                    let dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots.add(at).cast()));
-                    let sum = sums.as_mut_ptr().add(at);
-                    let y = _mm512_fmadd_ps(_mm512_mul_ps(dot, a[n]), scale, _mm512_load_ps(sum));
-                    _mm512_store_ps(sum, _mm512_fmadd_ps(bias, s[n], y));
+            if self.groups.start > 0 {
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = _mm512_load_ps(sums.as_ptr().add(i * 16));
                 }
+            }
+            for g in self.groups.start..self.groups.end + LAG {
+                if g < self.groups.end {
+                    let codes = self.codes.as_ptr().add(((g - self.groups.start) * ROWS + first) * 64);
+                    let (tokens, dots) = (x.codes.as_ptr().add(g * TILE), dots.as_mut_ptr().add(slot(g)));
+                    if g % 2 == 0 { product_a(codes, tokens, dots) } else { product_b(codes, tokens, dots) }
+                }
+                if g < self.groups.start + LAG {
+                    continue;
+                }
+                // y[row, token] += s_g a_g dot + b_g (a_g sum q)
+                let g = g - LAG;
+                let a = _mm512_loadu_ps(x.scales.as_ptr().add(g * 16));
+                let s = _mm512_loadu_ps(x.sums.as_ptr().add(g * 16));
+                let scales = self.scales.as_ptr().add(g * ROWS + first);
+                let biases = self.biases.as_ptr().add(g * ROWS + first);
+                let dots = dots.as_ptr().add(slot(g));
+                for (i, y) in y.iter_mut().enumerate() {
+                    let dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots.add(i * 16).cast()));
+                    let scaled = _mm512_fmadd_ps(_mm512_mul_ps(dot, a), _mm512_set1_ps(*scales.add(i)), *y);
+                    *y = _mm512_fmadd_ps(s, _mm512_set1_ps(*biases.add(i)), scaled);
+                }
+            }
+            for (i, y) in y.iter().enumerate() {
+                _mm512_store_ps(sums.as_mut_ptr().add(i * 16), *y);
             }
         }
     }
 }
 
-/// Two tiles of weights times two of activations: `out[n, row, token]`.
-///
-/// # Safety
-/// AMX must be available and set up; `w` holds 2 tiles, `x` and `y` one each, `out` 4.
-#[inline]
-unsafe fn products_2x2(w: *const u8, x: *const i8, y: *const i8, out: *mut f32) {
-    // SAFETY: demanded above.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "tileloadd tmm4, [{w} + {s}*1]",
-            "tileloadd tmm6, [{x} + {s}*1]",
-            "tdpbusd tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{y} + {s}*1]",
-            "tdpbusd tmm2, tmm4, tmm7",
-            "tileloadd tmm5, [{w} + {s}*1 + 1024]",
-            "tdpbusd tmm1, tmm5, tmm6",
-            "tdpbusd tmm3, tmm5, tmm7",
-            "tilestored [{o} + {s}*1], tmm0",
-            "tilestored [{o} + {s}*1 + 2048], tmm2",
-            "tilestored [{o} + {s}*1 + 1024], tmm1",
-            "tilestored [{o} + {s}*1 + 3072], tmm3",
-            w = in(reg) w, x = in(reg) x, y = in(reg) y, o = in(reg) out, s = in(reg) 64usize,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
-    }
+/// Makes a function that multiplies one tile of weights with one of activations, `out[row, token]`, in
+/// the tile registers given.
+macro_rules! product {
+    ($name:ident, $sums:tt, $weights:tt, $tokens:tt) => {
+        /// # Safety
+        /// AMX must be available and set up; `w`, `x` and `out` must each hold a tile.
+        #[inline]
+        unsafe fn $name(w: *const u8, x: *const i8, out: *mut f32) {
+            // SAFETY: demanded above.
+            unsafe {
+                asm!(
+                    concat!("tilezero ", $sums),
+                    concat!("tileloadd ", $weights, ", [{w} + {s}*1]"),
+                    concat!("tileloadd ", $tokens, ", [{x} + {s}*1]"),
+                    concat!("tdpbusd ", $sums, ", ", $weights, ", ", $tokens),
+                    concat!("tilestored [{o} + {s}*1], ", $sums),
+                    w = in(reg) w, x = in(reg) x, o = in(reg) out, s = in(reg) 64usize,
+                    out($sums) _, out($weights) _, out($tokens) _,
+                    options(nostack),
+                );
+            }
+        }
+    };
 }
 
-/// Two tiles of weights times one of activations: `out[row, token]`.
-///
-/// # Safety
-/// AMX must be available and set up; `w` holds 2 tiles, `x` one, `out` 2.
-#[inline]
-unsafe fn products_2x1(w: *const u8, x: *const i8, out: *mut f32) {
-    // SAFETY: demanded above.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tileloadd tmm4, [{w} + {s}*1]",
-            "tileloadd tmm6, [{x} + {s}*1]",
-            "tdpbusd tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{w} + {s}*1 + 1024]",
-            "tdpbusd tmm1, tmm5, tmm6",
-            "tilestored [{o} + {s}*1], tmm0",
-            "tilestored [{o} + {s}*1 + 1024], tmm1",
-            w = in(reg) w, x = in(reg) x, o = in(reg) out, s = in(reg) 64usize,
-            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
-            options(nostack),
-        );
-    }
-}
+// Two, used by turns, so that one product need not wait for the registers of the one before.
+product!(product_a, "tmm0", "tmm1", "tmm2");
+product!(product_b, "tmm3", "tmm4", "tmm5");
 
 /// Unpacks `groups` of 32 rows: for each group 32 rows of 64 bytes.
 ///

@@ -1,17 +1,22 @@
 //! A 4-bit matrix times one int8 vector with AVX-512 and VNNI: what decoding is made of.
 //!
-//! Four rows at a time, so that the activations are loaded once for them, and each row prefetches the
-//! same place four rows on: a shorter distance halves the rate from memory.
+//! Four rows at a time, so that the activations are loaded once for them. Memory gives its best rate to
+//! one long stream, so the prefetches go through the matrix in the order of its bytes, a fixed distance
+//! ahead, whatever row they are issued from. A distance of 1 KB halves the rate.
 
 use core::arch::x86_64::*;
 
 use half::f16;
 
 use super::q4::Q4;
-use crate::backend::cpu::quantised_rows::Int8Row;
+use crate::backend::cpu::quantised_rows::{Int8Row, Line};
 
 /// Rows at a time.
 const ROWS: usize = 4;
+/// Bytes from the rows that are read to the codes that are prefetched.
+const AHEAD: usize = 10 << 10;
+/// The same for scales and biases, in numbers.
+const SCALES_AHEAD: usize = 640;
 
 /// `out[i] = w[first + i] . x`
 ///
@@ -61,10 +66,11 @@ unsafe fn dots<const N: usize>(w: &Q4<'_>, row: usize, x: Int8Row<'_>) -> [f32; 
                 let at = (row + r) * n + block;
                 scale[r] = _mm512_mul_ps(halves(w.scales.as_ptr().add(at), mask), a);
                 bias[r] = _mm512_fmadd_ps(halves(w.biases.as_ptr().add(at), mask), s, bias[r]);
-                _mm_prefetch::<_MM_HINT_T0>(w.scales.as_ptr().wrapping_add(at + N * n).cast());
-                _mm_prefetch::<_MM_HINT_T0>(w.biases.as_ptr().wrapping_add(at + N * n).cast());
+                _mm_prefetch::<_MM_HINT_T1>(w.scales.as_ptr().wrapping_add(at + SCALES_AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T1>(w.biases.as_ptr().wrapping_add(at + SCALES_AHEAD).cast());
             }
             let codes = w.codes.as_ptr().add((row * n + block) * 32);
+            let ahead = w.codes.as_ptr().wrapping_add(row * n * 32 + block * 32 * N + AHEAD);
             let q = x.codes.as_ptr().add(block * 64);
             let mut lanes = pair;
             for p in 0..here / 2 {
@@ -72,7 +78,7 @@ unsafe fn dots<const N: usize>(w: &Q4<'_>, row: usize, x: Int8Row<'_>) -> [f32; 
                 let odd = _mm512_loadu_si512(q.add(p * 128 + 64).cast());
                 for r in 0..N {
                     let code = codes.add(r * n * 32 + p * 64);
-                    _mm_prefetch::<_MM_HINT_T0>(code.wrapping_add(N * n * 32).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add((p * N + r) * 64).cast());
                     let code = _mm512_loadu_si512(code.cast());
                     let dot = both(code, even, odd, low);
                     sums[r] = _mm512_fmadd_ps(dot, _mm512_permutexvar_ps(lanes, scale[r]), sums[r]);
@@ -148,4 +154,56 @@ pub(super) fn transpose(v: [__m512i; 16]) -> [__m512i; 16] {
         out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(x, y);
     }
     out
+}
+
+/// See `int8::side_by_side`; `rows` begins with the first row's line.
+///
+/// # Safety
+/// The machine must have AVX-512 F; `count` rows, 16 at most, must be there.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn side_by_side(rows: &[Line], row_lines: usize, count: usize, first: usize, out: &mut [Line]) {
+    let mut v = [_mm512_setzero_si512(); 16];
+    for (i, v) in v.iter_mut().enumerate().take(count) {
+        // SAFETY: a line has 64 bytes, and the caller says that this one is there.
+        *v = unsafe { _mm512_load_si512(rows.as_ptr().add(i * row_lines).cast()) };
+    }
+    for (v, line) in transpose(v).into_iter().skip(first).zip(out) {
+        // SAFETY: a line has 64 bytes.
+        unsafe { _mm512_store_si512((&raw mut *line).cast(), v) };
+    }
+}
+
+/// See `int8::quantise_row`.
+///
+/// # Safety
+/// The machine must have AVX-512 F, BW, DQ and VL; the slices must be as long as there.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+    for (g, x) in x.chunks(64).enumerate() {
+        let mut v = [_mm512_setzero_ps(); 4];
+        let mut largest = _mm512_setzero_si512();
+        for (i, v) in v.iter_mut().enumerate() {
+            let mask = 0xffff_u32.checked_shr(16 - x.len().saturating_sub(i * 16).min(16) as u32);
+            // SAFETY: the mask leaves out what is past the end.
+            *v = unsafe { _mm512_maskz_loadu_ps(mask.unwrap_or(0) as u16, x.as_ptr().wrapping_add(i * 16)) };
+            // The bits of positive floats are in the order of the floats; a NaN is above them all.
+            let bits = _mm512_and_si512(_mm512_castps_si512(*v), _mm512_set1_epi32(0x7fff_ffff));
+            largest = _mm512_max_epi32(largest, bits);
+        }
+        let largest = f32::from_bits(_mm512_reduce_max_epi32(largest).cast_unsigned());
+        let inverse = _mm512_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut sum = _mm512_setzero_si512();
+        for (i, v) in v.iter().enumerate() {
+            let code = _mm512_cvtps_epi32(_mm512_mul_ps(*v, inverse));
+            sum = _mm512_add_epi32(sum, code);
+            // SAFETY: a pair of groups has 128 codes: the even ones of both, then the odd ones.
+            unsafe {
+                let to = codes.as_mut_ptr().add(g / 2 * 128 + g % 2 * 32 + i * 8);
+                _mm_storel_epi64(to.cast(), _mm512_cvtepi64_epi8(code));
+                _mm_storel_epi64(to.add(64).cast(), _mm512_cvtepi64_epi8(_mm512_srli_epi64::<32>(code)));
+            }
+        }
+        scales[g] = largest / 127.0;
+        sums[g] = scales[g] * _mm512_reduce_add_epi32(sum) as f32;
+    }
 }

@@ -16,7 +16,7 @@ const ROWS: usize = 32;
 /// Tokens at a time.
 const TOKENS: usize = 8;
 /// Groups unpacked at a time: 16 KB.
-const GROUPS: usize = 8;
+pub(super) const GROUPS: usize = 8;
 /// Bytes of one group of `ROWS` rows.
 const TILE: usize = 64 * ROWS;
 
@@ -47,7 +47,9 @@ pub(super) unsafe fn matmul(w: &Q4<'_>, rows: Range<usize>, x: &QuantRows, out: 
                 unsafe { unpack(w, |i| row(half * 16 + i), groups.clone(), &mut codes[half * 64..]) };
             }
             let tile = Tile { codes, scales: &scales[block * ROWS..], biases: &biases[block * ROWS..], groups };
+            let next = if tile.groups.end < w.groups { (first, tile.groups.end) } else { (first + ROWS, 0) };
             for t in (0..tokens).step_by(TOKENS) {
+                prefetch(w, next, t / TOKENS, tokens.div_ceil(TOKENS));
                 let sums = &mut sums[t * ROWS..];
                 let x = |i: usize| x.row((t + i).min(tokens - 1));
                 // SAFETY: the pieces have the sizes that these functions ask for.
@@ -97,6 +99,9 @@ impl Tile<'_> {
         if self.groups.start == 0 {
             sums[..N * ROWS].fill(0.0);
         }
+        // A number that the compiler does not know: it would unroll the loop below, load all of it ahead
+        // and run out of registers, at half the speed.
+        let words = std::hint::black_box(8);
         for (i, g) in self.groups.clone().enumerate() {
             let q: [*const i8; N] = std::array::from_fn(|t| x[t].codes[g / 2 * 128 + g % 2 * 32..].as_ptr());
             let mut dots = [[_mm512_setzero_si512(); 2]; N];
@@ -104,7 +109,7 @@ impl Tile<'_> {
             unsafe {
                 let codes = self.codes.as_ptr().add(i * TILE);
                 for odd in 0..2 {
-                    for d in 0..8 {
+                    for d in 0..words {
                         let codes = codes.add((odd * 8 + d) * 4 * ROWS);
                         let (a, b) = (_mm512_load_si512(codes.cast()), _mm512_load_si512(codes.add(64).cast()));
                         for t in 0..N {
@@ -157,6 +162,18 @@ unsafe fn unpack(w: &Q4<'_>, row: impl Fn(usize) -> usize, groups: Range<usize>,
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(*word), low);
                 _mm512_storeu_si512(out.add(8 * 4 * ROWS).cast(), high);
             }
+        }
+    }
+}
+
+/// Fetches a part of the codes that will be unpacked next, from a row and group on, into the second
+/// cache: part `part` of `parts`, so that it goes on beside the multiplying.
+pub(super) fn prefetch(w: &Q4<'_>, (first, group): (usize, usize), part: usize, parts: usize) {
+    for row in first + ROWS * part / parts..first + ROWS * (part + 1) / parts {
+        let codes = w.codes.as_ptr().wrapping_add((row * w.groups + group) * 32);
+        for line in 0..=GROUPS / 2 {
+            // SAFETY: every x86-64 processor has it, and it may name any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(codes.wrapping_add(line * 64).cast()) };
         }
     }
 }

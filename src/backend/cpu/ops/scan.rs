@@ -59,18 +59,40 @@ fn scan_body<V: Vector>(args: &mut Scan<'_>, mut out: Option<&mut ColumnBlock<'_
     }
 }
 
-/// One vector of channels, `c` from the block's first, through all the tokens.
+/// One vector of channels, `c` from the block's first, through all the tokens. The usual numbers of
+/// states keep theirs in registers meanwhile.
 #[inline(always)]
 fn scan_lanes<V: Vector>(
+    args: &mut Scan<'_>,
+    out: Option<&mut ColumnBlock<'_>>,
+    c: usize,
+    width: usize,
+    states: usize,
+) {
+    match states {
+        16 => scan_states::<V, [V; 16]>(args, out, c, width, states, [V::splat(0.0); 16]),
+        8 => scan_states::<V, [V; 8]>(args, out, c, width, states, [V::splat(0.0); 8]),
+        4 => scan_states::<V, [V; 4]>(args, out, c, width, states, [V::splat(0.0); 4]),
+        _ => scan_states::<V, [V; 0]>(args, out, c, width, states, []),
+    }
+}
+
+#[inline(always)]
+fn scan_states<V: Vector, R: AsMut<[V]>>(
     args: &mut Scan<'_>,
     mut out: Option<&mut ColumnBlock<'_>>,
     c: usize,
     width: usize,
     states: usize,
+    mut registers: R,
 ) {
     let (e, inner) = (args.first + c, args.inner);
     let (dt_weight, dt_bias) = (V::load(&args.dt_weight[e..]), V::load(&args.dt_bias[e..]));
     let skip = V::load(&args.skip[e..]);
+    let registers = registers.as_mut();
+    for (n, h) in registers.iter_mut().enumerate() {
+        *h = V::load(&args.state[n * width + c..]);
+    }
     for t in args.tokens.clone() {
         let x = V::load(&args.xc[t * inner + e..]);
         let dbc = &args.dbc[t * (2 * states + 1)..][..2 * states + 1];
@@ -79,17 +101,29 @@ fn scan_lanes<V: Vector>(
         let dtx = dt.mul(x);
         // Two sums, so that one addition need not wait for the one before it.
         let mut y = [skip.mul(x), V::splat(0.0)];
-        for n in 0..states {
-            let keep = dt.mul(V::load(&args.decay[n * inner + e..])).exp2();
-            let h = &mut args.state[n * width + c..];
-            let new = keep.fma(V::load(h), dtx.mul(V::splat(dbc[n])));
-            new.store(h);
+        let mut step = |n: usize, h: V| {
+            let keep = dt.mul(V::load(&args.decay[n * inner + e..])).exp2_not_positive();
+            let new = keep.fma(h, dtx.mul(V::splat(dbc[n])));
             y[n % 2] = new.fma(V::splat(dbc[states + n]), y[n % 2]);
+            new
+        };
+        if registers.is_empty() {
+            for n in 0..states {
+                let h = &mut args.state[n * width + c..];
+                step(n, V::load(h)).store(h);
+            }
+        } else {
+            for (n, h) in registers.iter_mut().enumerate() {
+                *h = step(n, *h);
+            }
         }
         if let Some(out) = out.as_deref_mut() {
             let z = V::load(&args.xz[(2 * t + 1) * inner + e..]);
             y[0].add(y[1]).mul(z.silu()).store(&mut out.row(t)[c..]);
         }
+    }
+    for (n, h) in registers.iter().enumerate() {
+        h.store(&mut args.state[n * width + c..]);
     }
 }
 

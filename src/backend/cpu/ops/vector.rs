@@ -32,21 +32,25 @@ pub(super) trait Vector: Copy {
     /// Sum of the lanes.
     fn sum(self) -> f32;
 
-    /// `2^self`, to about 1e-7 of the result; at the ends of the range the nearest power it can give.
+    /// `self * 2^n` for whole numbers `n` up to 0; next to nothing, or nothing, for those far below.
     #[inline(always)]
-    fn exp2(self) -> Self {
-        // 2^x = 2^n 2^f, f in [-0.5, 0.5]: the second by its Taylor polynomial in f ln 2.
-        let x = self.max(Self::splat(-126.0)).min(Self::splat(127.0));
-        let n = x.round();
-        let f = x.sub(n);
+    fn scale_down(self, n: Self) -> Self {
+        self.mul(n.max(Self::splat(-126.0)).pow2())
+    }
+
+    /// `2^self` for numbers that are not positive, to about 2e-7 of the result, and exactly 1 at 0.
+    #[inline(always)]
+    fn exp2_not_positive(self) -> Self {
+        // 2^x = 2^n 2^f, f in [-0.5, 0.5]: the second by a minimax polynomial through 1 at 0.
+        let n = self.round();
+        let f = self.sub(n);
         let c = |v: f32| Self::splat(v);
-        let p = c(1.540_353e-4).fma(f, c(1.333_355_8e-3));
-        let p = p.fma(f, c(9.618_129e-3));
-        let p = p.fma(f, c(5.550_411e-2));
-        let p = p.fma(f, c(2.402_265e-1));
-        let p = p.fma(f, c(std::f32::consts::LN_2));
+        let p = c(1.327_647_2e-3).fma(f, c(9.675_541e-3));
+        let p = p.fma(f, c(5.550_713e-2));
+        let p = p.fma(f, c(2.402_212e-1));
+        let p = p.fma(f, c(6.931_469_6e-1));
         let p = p.fma(f, c(1.0));
-        p.mul(n.pow2())
+        p.scale_down(n)
     }
 
     /// `e^self`, to about 1e-7 of the result; at the ends of the range as `exp2`.
@@ -157,9 +161,7 @@ impl Vector for f32 {
     }
     #[inline(always)]
     fn round(self) -> Self {
-        // Adding 1.5 * 2^23 leaves no room for a fraction: valid below 2^22, as all callers are.
-        const SHIFT: f32 = 12_582_912.0;
-        (self + SHIFT) - SHIFT
+        self.round_ties_even()
     }
     #[inline(always)]
     fn pow2(self) -> Self {
@@ -423,6 +425,11 @@ mod x86 {
         fn pow2(self) -> Self {
             // SAFETY: as above
             unsafe { Self(_mm512_scalef_ps(_mm512_set1_ps(1.0), self.0)) }
+        }
+        #[inline(always)]
+        fn scale_down(self, n: Self) -> Self {
+            // SAFETY: as above
+            Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
         }
         #[inline(always)]
         fn sum(self) -> f32 {
