@@ -511,4 +511,3 @@ fn theme(app: &mut App, name: &str) -> Vec<Effect> {
         }
     }
 }
-

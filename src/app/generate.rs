@@ -87,8 +87,7 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
         None => TokenRecord { alternatives: at.alternatives.clone(), ..at.clone() },
         Some(chosen) => {
             let Some(other) = at.alternatives.get(chosen) else { return Vec::new() };
-            let itself =
-                crate::protocol::Alternative { token: at.token, text: at.text.clone(), logprob: at.logprob };
+            let itself = crate::protocol::Alternative { token: at.token, text: at.text.clone(), logprob: at.logprob };
             let mut rest = at.alternatives.clone();
             rest[chosen] = itself;
             TokenRecord {

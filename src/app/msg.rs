@@ -41,6 +41,8 @@ pub enum Msg {
     SessionOpened(String, Vec<Change>),
     /// What a search across all sessions found.
     Found(Vec<Hit>),
+    /// The chat gets this system prompt.
+    System(String),
     /// Prompts of earlier times, oldest first.
     History(Vec<String>),
     /// The terminal takes long to take what is written, or does no more.

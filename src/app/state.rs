@@ -358,12 +358,7 @@ impl App {
             last_stats: None,
             live: Live::default(),
             shown: Shown::default(),
-            look: RoutingLook {
-                scope: Scope::Answer,
-                measure: Measure::Weights,
-                cursor: (0, 0),
-                compare: false,
-            },
+            look: RoutingLook { scope: Scope::Answer, measure: Measure::Weights, cursor: (0, 0), compare: false },
             alterations: Alterations::default(),
             altered: Alterations::default(),
             sensor: None,

@@ -2,7 +2,7 @@
 
 use super::act::act;
 use super::action::{Action, Context};
-use super::chat::Chat;
+use super::chat::{Change, Chat};
 use super::generate;
 use super::key::Key;
 use super::msg::{Effect, Msg};
@@ -90,6 +90,9 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
                 app.dirty = true;
             }
         }
+        Msg::System(text) => {
+            return generate::change(app, Change::System { text }).into_iter().collect();
+        }
         Msg::History(prompts) => app.prompt.history = prompts,
         Msg::SlowLink(slow) => {
             if slow != app.slow_link {
@@ -166,15 +169,8 @@ fn press_overlay(app: &mut App, key: Key) -> Vec<Effect> {
     if let Some(action) = app.keymap.action(&[Context::List], key) {
         return act::in_overlay(app, action);
     }
-    let through = [
-        Action::Escape,
-        Action::Interrupt,
-        Action::Quit,
-        Action::Suspend,
-        Action::Redraw,
-        Action::Theme,
-        Action::Help,
-    ];
+    let through =
+        [Action::Escape, Action::Interrupt, Action::Quit, Action::Suspend, Action::Redraw, Action::Theme, Action::Help];
     if let Some(action) = app.keymap.action(&[Context::Everywhere], key)
         && through.contains(&action)
     {
@@ -236,7 +232,7 @@ pub(super) fn search_again(app: &mut App) -> Vec<Effect> {
     Vec::new()
 }
 
-fn open_session(app: &mut App, id: String, changes: &[super::chat::Change]) {
+fn open_session(app: &mut App, id: String, changes: &[Change]) {
     let mut chat = Chat::default();
     let misfits = changes.iter().filter(|change| chat.apply(change).is_err()).count();
     navigate::replace_chat(app, chat);

@@ -7,6 +7,7 @@
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod bench;
+pub mod chat;
 pub mod completions;
 #[cfg(feature = "hub")]
 pub mod download;
@@ -60,6 +61,7 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Chat(chat::ChatArgs),
     Run(run::RunArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
@@ -75,6 +77,7 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Chat(args) => chat::run(args),
         Command::Run(args) => run::run(args, run::open),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -89,8 +92,8 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// What `bit-axon` alone does on a terminal: the one place to change when there is a screen to open.
-const WITHOUT_COMMAND: [&str; 3] = ["bit-axon", "run", "--chat"];
+/// What `bit-axon` alone does on a terminal.
+const WITHOUT_COMMAND: [&str; 2] = ["bit-axon", "chat"];
 
 /// The definition of the command line, from which help, completions and man pages are made.
 pub fn command() -> clap::Command {
@@ -101,7 +104,9 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let parsed = Cli::try_parse().and_then(|cli| match cli.command {
         Some(command) => Ok(Some(command)),
-        None if io::stdin().is_terminal() => Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command),
+        None if io::stdin().is_terminal() && io::stdout().is_terminal() => {
+            Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command)
+        }
         None => Ok(None),
     });
     let result = match parsed {

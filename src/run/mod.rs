@@ -31,9 +31,9 @@ use crate::app::msg::{Effect, Msg, Opened, SessionOp};
 use crate::app::{App, next_wake, update};
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
+use crate::term;
 use crate::term::cells::CellWriter;
 use crate::term::output::Output;
-use crate::term;
 use crate::ui::Screen;
 use crate::ui::theme::{Depth, Theme};
 use machine::Machine;
@@ -107,7 +107,7 @@ enum Woken {
     Continued,
     Input(Option<std::io::Result<TermEvent>>),
     Engine(Option<crate::protocol::Event>),
-    Snapshot(bool),
+    Snapshot,
     Opened(Result<Engine>),
     Written,
     Look,
@@ -242,7 +242,7 @@ impl Loop {
             Woken::Input(None | Some(Err(_))) => self.quit = true,
             Woken::Engine(Some(event)) => self.tell(Msg::Engine(event)),
             Woken::Engine(None) => self.engine_ended(),
-            Woken::Snapshot(_) => self.snapshot(),
+            Woken::Snapshot => self.snapshot(),
             Woken::Opened(Ok(engine)) => self.opened(engine),
             Woken::Opened(Err(error)) => {
                 self.link = Link::Gone;
@@ -396,12 +396,12 @@ impl Loop {
 
     /// Gives the engine what it has room for; the loop never waits for it.
     fn send_backlog(&mut self) {
-        while let Some(command) = self.backlog.pop_front() {
-            let Link::Open { handle, .. } = &self.link else { return };
-            if let Err(refused) = handle.try_send(command) {
-                self.backlog.push_front(refused);
+        let Link::Open { handle, .. } = &self.link else { return };
+        while let Some(command) = self.backlog.front() {
+            if handle.try_send(command.clone()).is_err() {
                 return;
             }
+            self.backlog.pop_front();
         }
     }
 
@@ -461,7 +461,7 @@ async fn engine(link: &mut Link) -> Woken {
             biased;
             event = events.recv() => Woken::Engine(event),
             changed = snapshot.changed() => match changed {
-                Ok(()) => Woken::Snapshot(true),
+                Ok(()) => Woken::Snapshot,
                 // The engine is about to end, and its events will say so.
                 Err(_) => pending().await,
             },

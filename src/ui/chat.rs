@@ -114,7 +114,8 @@ impl View<'_> {
 
 pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>, cache: &mut ChatCache) -> Drawn {
     let name = app.chat.name();
-    let title = if name.is_empty() { "chat".to_owned() } else { super::text::cut(&clean(&name), usize::from(area.width) / 2) };
+    let title =
+        if name.is_empty() { "chat".to_owned() } else { super::text::cut(&clean(&name), usize::from(area.width) / 2) };
     let inner = pane(theme, &title, app.focus == Pane::Chat && app.overlay.is_none(), area, frame);
     let columns = usize::from(inner.width.saturating_sub(MARGIN + 1)).max(8);
     if cache.columns != columns || cache.of.len() > KEPT {
@@ -196,7 +197,9 @@ fn head(app: &App, theme: &Theme, id: NodeId, node: &Node, columns: usize) -> Li
 fn foot(app: &App, theme: &Theme, id: NodeId, node: &Node) -> Option<Line<'static>> {
     let (words, style): (String, Style) = match &node.end {
         Some(End::Done(FinishReason::Cancelled)) => ("■ stopped".into(), theme.dim),
-        Some(End::Done(FinishReason::MaxTokens)) => ("■ the longest answer was reached (/max-tokens)".into(), theme.dim),
+        Some(End::Done(FinishReason::MaxTokens)) => {
+            ("■ the longest answer was reached (/max-tokens)".into(), theme.dim)
+        }
         Some(End::Done(FinishReason::ContextFull)) => ("■ the context is full".into(), theme.warn),
         Some(End::Failed(why)) => (format!("■ {}", super::text::one_line(why)), theme.bad),
         Some(End::Done(_)) => return None,

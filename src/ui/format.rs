@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!([bytes(12), bytes(1 << 20), bytes(340_000_000), bytes(u64::MAX)], ["12 B", "1.00 MiB", "324 MiB", "16777216 TiB"]);
+        assert_eq!(
+            [bytes(12), bytes(1 << 20), bytes(340_000_000), bytes(u64::MAX)],
+            ["12 B", "1.00 MiB", "324 MiB", "16777216 TiB"]
+        );
         assert_eq!([count(999), count(4096), count(65536), count(7_700_000)], ["999", "4.1K", "65K", "7.7M"]);
         assert_eq!([seconds(0.085), seconds(1.25), seconds(61.0)], ["85 ms", "1.25 s", "61 s"]);
         assert_eq!([share(0.42), share(0.999), share(0.0)], [".42", "1.0", ".00"]);

@@ -107,10 +107,11 @@ fn too_small(theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
 fn pane(theme: &Theme, title: &str, focused: bool, area: Rect, frame: &mut Frame<'_>) -> Rect {
     let (line, name) = if focused { (theme.focus, theme.focus) } else { (theme.border, theme.title) };
     let set = if theme.ascii { ASCII_BORDER } else { border::ROUNDED };
-    let block = Block::bordered()
-        .border_set(set)
-        .border_style(line)
-        .title(Line::from(vec![Span::raw(" "), Span::styled(title.to_owned(), name), Span::raw(" ")]));
+    let block = Block::bordered().border_set(set).border_style(line).title(Line::from(vec![
+        Span::raw(" "),
+        Span::styled(title.to_owned(), name),
+        Span::raw(" "),
+    ]));
     let inner = block.inner(area);
     frame.render_widget(block, area);
     inner
@@ -118,9 +119,15 @@ fn pane(theme: &Theme, title: &str, focused: bool, area: Rect, frame: &mut Frame
 
 /// Words at the right end of a pane's upper border.
 fn corner(words: &str, style: Style, area: Rect, frame: &mut Frame<'_>) {
-    let w = text::width(words) as u16;
-    if w + 8 < area.width {
-        frame.buffer_mut().set_string(area.right() - w - 3, area.y, format!(" {words} "), style);
+    let w = text::width(words) as u16 + 2;
+    if w + 4 > area.width {
+        return;
+    }
+    let x = area.right() - w - 1;
+    let buffer = frame.buffer_mut();
+    // A long title has the right of way.
+    if (x - 1..area.right() - 1).all(|x| matches!(buffer[(x, area.y)].symbol(), "─" | "-")) {
+        buffer.set_string(x, area.y, format!(" {words} "), style);
     }
 }
 

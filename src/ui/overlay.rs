@@ -26,7 +26,8 @@ fn margin(inner: Rect) -> Rect {
 }
 
 fn draw_help(app: &App, theme: &Theme, line: usize, area: Rect, frame: &mut Frame<'_>) {
-    let inner = margin(popup(theme, "keys: esc closes, arrows scroll", (84, area.height.saturating_sub(2)), area, frame));
+    let inner =
+        margin(popup(theme, "keys: esc closes, arrows scroll", (84, area.height.saturating_sub(2)), area, frame));
     let lines = help::lines(&app.keymap, theme, usize::from(inner.width));
     let rows = usize::from(inner.height);
     let top = line.min(lines.len().saturating_sub(rows));
@@ -85,7 +86,8 @@ fn draw_search(theme: &Theme, search: &Search, area: Rect, frame: &mut Frame<'_>
     let wanted = search.list.query.to_lowercase();
     for (row, (at, hit)) in search.hits.iter().enumerate().skip(top).take(rows).enumerate() {
         let style = if at == search.list.at { theme.selection } else { theme.text };
-        let place = if hit.session.is_some() { cut(&clean(&hit.title), 18) } else { format!("message {}", hit.node + 1) };
+        let place =
+            if hit.session.is_some() { cut(&clean(&hit.title), 18) } else { format!("message {}", hit.node + 1) };
         let excerpt = cut(&clean(&hit.excerpt), columns.saturating_sub(20));
         let mut spans = vec![Span::styled(format!("{place:<19} "), theme.dim)];
         // Only where lower case has the same bytes can the found text be marked.
@@ -104,7 +106,8 @@ fn draw_search(theme: &Theme, search: &Search, area: Rect, frame: &mut Frame<'_>
 }
 
 fn settings(app: &App, theme: &Theme, at: usize, area: Rect, frame: &mut Frame<'_>) {
-    let inner = margin(popup(theme, "sampling: arrows change, esc closes", (76, SETTINGS.len() as u16 + 2), area, frame));
+    let inner =
+        margin(popup(theme, "sampling: arrows change, esc closes", (76, SETTINGS.len() as u16 + 2), area, frame));
     for (row, (action, about)) in SETTINGS.iter().enumerate() {
         let chosen = row == at;
         let style = if chosen { theme.selection } else { theme.text };

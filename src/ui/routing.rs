@@ -125,7 +125,8 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
                 (level(v), if v < 0.0625 { theme.faint } else { style })
             };
             let wide = usize::from(cell.saturating_sub(u16::from(cell > 2)).max(1));
-            let style = if here && expert == app.look.cursor.1 { style.add_modifier(Modifier::REVERSED) } else { style };
+            let style =
+                if here && expert == app.look.cursor.1 { style.add_modifier(Modifier::REVERSED) } else { style };
             buffer.set_string(area.x + LABEL + i * cell, y, mark.repeat(wide), style);
         }
         if figures && layer.tokens > 0 {

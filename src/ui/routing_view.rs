@@ -69,7 +69,15 @@ fn draw_details(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         Line::from(vec![Span::styled(format!("{name:<16}"), theme.dim), Span::styled(value, theme.text)])
     };
     let mut lines = vec![
-        fact("chosen", format!("{} of {} tokens ({})", layer.chosen.get(expert).unwrap_or(&0), layer.tokens, share(layer.share(expert)))),
+        fact(
+            "chosen",
+            format!(
+                "{} of {} tokens ({})",
+                layer.chosen.get(expert).unwrap_or(&0),
+                layer.tokens,
+                share(layer.share(expert))
+            ),
+        ),
         fact("mean weight", share(layer.mean_weight(expert))),
         fact("layer's entropy", format!("{} of the largest", share(layer.mean_entropy()))),
         fact("layer's balance", share(layer.balance())),
@@ -120,7 +128,8 @@ pub(super) fn visible(text: &str) -> String {
 /// Two answers side by side, and where they differ most.
 fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Frame<'_>) {
     let side = area.width >= 80;
-    let rows = area.height.saturating_sub(5);
+    // Two maps in a few rows say nothing; the differences do.
+    let rows = if !side && area.height < 20 { 0 } else { area.height.saturating_sub(5) };
     let (left, right) = if side {
         let left = Rect { width: area.width / 2, height: rows, ..area };
         (left, Rect { x: left.right(), width: area.width - left.width, ..left })
@@ -131,6 +140,9 @@ fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Fram
     for (title, load, area, cursor) in
         [("this answer", &app.shown.load, left, true), ("the one before", other, right, false)]
     {
+        if area.height == 0 {
+            continue;
+        }
         let inner = pane(theme, &format!("{title}: {}", measure_name(app.look.measure)), cursor, area, frame);
         let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
         if inner.height > 2 {

@@ -14,7 +14,12 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let inner = pane(theme, "sessions", app.overlay.is_none(), area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     if list.entries.is_empty() {
-        put(frame, inner, 1, &Line::styled("No conversation is kept yet: the first one begins with a prompt.", theme.dim));
+        put(
+            frame,
+            inner,
+            1,
+            &Line::styled("No conversation is kept yet: the first one begins with a prompt.", theme.dim),
+        );
         return;
     }
     let rows = usize::from(inner.height.saturating_sub(2));

@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::format::{count, rate, seconds};
+use super::put;
 use super::text::{clean, cut, width};
 use super::theme::Theme;
-use super::put;
 use crate::app::action::Action;
 use crate::app::alter::describe;
 use crate::app::state::{App, Model, Pane, View};
@@ -87,7 +87,9 @@ fn keys_now(app: &App) -> Vec<(String, &'static str)> {
     }
     keys.extend([key(Action::Help, "help"), key(Action::Palette, "palette")]);
     match (app.view, app.focus) {
-        (View::Workbench, Pane::Prompt) => keys.extend([key(Action::ViewRouting, "routing"), key(Action::Tokens, "tokens")]),
+        (View::Workbench, Pane::Prompt) => {
+            keys.extend([key(Action::ViewRouting, "routing"), key(Action::Tokens, "tokens")])
+        }
         (View::Workbench, _) => keys.extend([key(Action::Zoom, "zoom"), key(Action::NextPane, "next")]),
         _ => keys.push(key(Action::Escape, "back")),
     }

@@ -60,7 +60,8 @@ fn answer(theme: &Theme, tokens: &[TokenRecord], walk: TokenWalk, area: Rect, fr
         if at == walk.at {
             // The row of the cursor: that on which what stands before it ends.
             cursor_row = wrap(&pieces, columns, &[], &[]).len().saturating_sub(1);
-            let shown = if token.text.trim().is_empty() { visible(&token.text) } else { clean(&token.text).into_owned() };
+            let shown =
+                if token.text.trim().is_empty() { visible(&token.text) } else { clean(&token.text).into_owned() };
             let shown = if shown.is_empty() { "∅".into() } else { shown };
             pieces.push((shown, style.add_modifier(Modifier::REVERSED)));
             if token.text.ends_with('\n') {
@@ -111,7 +112,8 @@ fn alternatives(
         ]);
         put(frame, area, row as u16, &line);
     }
-    let words = if taken_over { "taken over from the answer that was forked" } else { "enter forks here with the chosen one" };
+    let words =
+        if taken_over { "taken over from the answer that was forked" } else { "enter forks here with the chosen one" };
     put(frame, area, area.height.saturating_sub(1), &Line::styled(cut(words, columns), theme.dim));
     let side = Rect { x: area.right() - routing, width: routing, ..area };
     for (row, layer) in token.routing.iter().enumerate().take(usize::from(side.height)) {
@@ -124,7 +126,10 @@ fn alternatives(
         let line = Line::from(vec![
             Span::styled(format!("L{:<3}", layer.layer), theme.dim),
             Span::styled(experts.join("  "), theme.text),
-            Span::styled(layer.shared_gate.map_or(String::new(), |g| format!("  s {}", share(f64::from(g)))), theme.dim),
+            Span::styled(
+                layer.shared_gate.map_or(String::new(), |g| format!("  s {}", share(f64::from(g)))),
+                theme.dim,
+            ),
         ]);
         put(frame, side, row as u16, &line);
     }

@@ -28,7 +28,16 @@ pub struct Driver {
 }
 
 pub fn info() -> ModelInfo {
-    let layers = (0..LAYERS).map(|l| if l < 4 { "ssm" } else if l < 8 { "swa" } else { "swa+moe" }.to_owned());
+    let layers = (0..LAYERS).map(|l| {
+        if l < 4 {
+            "ssm"
+        } else if l < 8 {
+            "swa"
+        } else {
+            "swa+moe"
+        }
+        .to_owned()
+    });
     let moe = |n: usize| (0..LAYERS).map(|l| if l >= 4 { n } else { 0 }).collect();
     ModelInfo {
         name: "small".into(),
@@ -170,7 +179,13 @@ impl Driver {
         let Some(request) = self.requests.pop_front() else { return };
         let id = request.id;
         let text = self.answers.pop_front().unwrap_or_else(|| "It is so.".into());
-        self.send(Msg::Engine(Event::Started { id, prompt_tokens: 20, reused_tokens: 4, truncated_tokens: 0, seed: 1 }));
+        self.send(Msg::Engine(Event::Started {
+            id,
+            prompt_tokens: 20,
+            reused_tokens: 4,
+            truncated_tokens: 0,
+            seed: 1,
+        }));
         self.send(Msg::Engine(Event::Prefill { id, done: 20, total: 20, routing: (0..16).map(routing).collect() }));
         let pieces: Vec<&str> = text.split_inclusive(' ').collect();
         for (index, piece) in pieces.iter().take(words).enumerate() {

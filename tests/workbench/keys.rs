@@ -37,7 +37,13 @@ fn stopping_keeps_what_is_there() {
         driver.keys("more");
         driver.app.prompt.set("");
         driver.keys(key);
-        assert!(matches!(driver.effects.iter().rev().find(|e| matches!(e, Effect::Engine(_))), Some(Effect::Engine(Command::Cancel(1)))), "{key}");
+        assert!(
+            matches!(
+                driver.effects.iter().rev().find(|e| matches!(e, Effect::Engine(_))),
+                Some(Effect::Engine(Command::Cancel(1)))
+            ),
+            "{key}"
+        );
         driver.cancelled();
         assert_eq!(texts(&driver), ["go", "It is "]);
         assert_eq!(driver.app.chat.at(1).unwrap().end, Some(End::Done(FinishReason::Cancelled)));
@@ -197,7 +203,11 @@ fn nothing_changed_means_nothing_to_draw() {
     driver.wait(1.0);
     for _ in 0..20 {
         driver.send(Msg::Tick(driver.app.now + 1.0));
-        driver.send(Msg::Machine(bit_axon::protocol::MachineMemory { process: 61 << 20, used: 5 << 30, total: 24 << 30 }));
+        driver.send(Msg::Machine(bit_axon::protocol::MachineMemory {
+            process: 61 << 20,
+            used: 5 << 30,
+            total: 24 << 30,
+        }));
         assert!(!driver.app.dirty);
         assert_eq!(bit_axon::app::next_wake(&driver.app), None);
     }

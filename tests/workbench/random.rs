@@ -1,8 +1,8 @@
 //! Thousands of random keys, answers, pastes and sizes: never a panic, and the chat stays a tree.
 
+use bit_axon::app::action::ACTIONS;
 use bit_axon::app::key::Key;
 use bit_axon::app::keymap::Keymap;
-use bit_axon::app::action::ACTIONS;
 use bit_axon::app::msg::Msg;
 
 use super::driver::Driver;
@@ -42,7 +42,9 @@ fn random_keys_never_break_it() {
                     let (columns, rows) = (1 + dice.below(200) as u16, 1 + dice.below(60) as u16);
                     driver.resize(columns, rows);
                 }
-                17 => driver.answers.push_back(["```rs\nfn f() {", "# a\n- b\n\n\n| x |\n|-|\n", "漢 ", "\u{202e}"][dice.below(4)].repeat(20)),
+                17 => driver.answers.push_back(
+                    ["```rs\nfn f() {", "# a\n- b\n\n\n| x |\n|-|\n", "漢 ", "\u{202e}"][dice.below(4)].repeat(20),
+                ),
                 18 => driver.send(Msg::Wheel(dice.below(9) as i32 - 4)),
                 _ => driver.wait(dice.below(10) as f64 / 10.0),
             }

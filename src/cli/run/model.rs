@@ -18,16 +18,16 @@ use crate::model::tokenizer::byte_level;
 #[derive(Debug, Clone, Default, Args)]
 pub struct OpenArgs {
     #[arg(long, short, help = model_arg::HELP, long_help = format!("{}; the built-in one if not given", model_arg::HELP))]
-    model: Option<String>,
+    pub(in crate::cli) model: Option<String>,
     /// Use exact arithmetic, in 32-bit floats, instead of the fast one
     #[arg(long)]
-    exact: bool,
+    pub(in crate::cli) exact: bool,
     /// How many threads to use; all cores if not given
     #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    pub(in crate::cli) threads: Option<NonZeroUsize>,
     /// How keys and values are kept: q8 takes half the memory of f16 (exact arithmetic keeps f32)
     #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
-    kv: Option<Kv>,
+    pub(in crate::cli) kv: Option<Kv>,
 }
 
 /// How keys and values are kept.

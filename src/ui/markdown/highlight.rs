@@ -89,13 +89,12 @@ pub(super) fn language(label: &str) -> Option<Language> {
                     while echo cd source",
             ..HASH
         },
-        "yaml" | "yml" | "toml" | "ini" | "make" | "makefile" | "dockerfile" | "r" | "ruby" | "rb" | "perl" | "elixir" => {
-            Language {
-                words: "true false null yes no def end class module if else elsif unless do while for in return nil \
+        "yaml" | "yml" | "toml" | "ini" | "make" | "makefile" | "dockerfile" | "r" | "ruby" | "rb" | "perl"
+        | "elixir" => Language {
+            words: "true false null yes no def end class module if else elsif unless do while for in return nil \
                         require FROM RUN COPY CMD ENV WORKDIR function library TRUE FALSE NULL",
-                ..HASH
-            }
-        }
+            ..HASH
+        },
         "json" | "jsonc" | "json5" => Language { words: "true false null", ..C_LIKE },
         "sql" => Language {
             line_comment: &["--"],

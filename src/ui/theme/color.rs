@@ -44,7 +44,8 @@ fn color(text: &str) -> Result<Color, String> {
     }
     let hex = text.strip_prefix('#').filter(|hex| hex.len() == 6 && hex.is_ascii());
     let value = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
-    let value = value.ok_or_else(|| format!("`{text}` is no colour: write #c8d3e0, a name such as lightblue, or default"))?;
+    let value =
+        value.ok_or_else(|| format!("`{text}` is no colour: write #c8d3e0, a name such as lightblue, or default"))?;
     let [_, r, g, b] = value.to_be_bytes();
     Ok(Color::Rgb(r, g, b))
 }
@@ -98,11 +99,7 @@ fn nearest_indexed(rgb: [u8; 3]) -> u8 {
     let [r, g, b] = rgb.map(step);
     let cube = [STEPS[r], STEPS[g], STEPS[b]];
     let grey = (0..24u8).min_by_key(|i| distance([8 + 10 * i; 3], rgb)).unwrap_or(0);
-    if distance([8 + 10 * grey; 3], rgb) < distance(cube, rgb) {
-        232 + grey
-    } else {
-        (16 + 36 * r + 6 * g + b) as u8
-    }
+    if distance([8 + 10 * grey; 3], rgb) < distance(cube, rgb) { 232 + grey } else { (16 + 36 * r + 6 * g + b) as u8 }
 }
 
 fn distance(a: [u8; 3], b: [u8; 3]) -> u32 {
