@@ -358,4 +358,17 @@ proptest! {
         bytes[*at.get(&digits)] = digit;
         use_it(&bytes, &spec_of("tiny_q"));
     }
+
+    #[test]
+    fn indices_never_panic_and_stay_in_the_folder(name in "[a./\\\\]{0,8}(\\.safetensors)?", text in ".{0,40}") {
+        let dir = tempfile::tempdir().unwrap();
+        let index = dir.path().join("model.safetensors.index.json");
+        fs::write(dir.path().join("model.safetensors"), file(&one("F32", "[2]", "[0,8]"), 8)).unwrap();
+        fs::write(&index, json!({ "weight_map": { "a": name } }).to_string()).unwrap();
+        if let Ok(checkpoint) = Checkpoint::open(dir.path()) {
+            prop_assert!(checkpoint.files().all(|path| path.parent() == Some(dir.path())), "{}", name);
+        }
+        fs::write(&index, text).unwrap();
+        prop_assert!(Checkpoint::open(dir.path()).is_err());
+    }
 }

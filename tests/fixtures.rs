@@ -118,6 +118,38 @@ fn the_fast_path_stays_near_the_exact_one() {
     }
 }
 
+/// Mean over tokens of sum p (log p - log q), in nats.
+fn mean_divergence(exact: &[f32], fast: &[f32], vocab: usize) -> f64 {
+    let log_softmax = |row: &[f32]| {
+        let total = row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln();
+        row.iter().map(|x| f64::from(*x) - total).collect::<Vec<f64>>()
+    };
+    let of_row = |(exact, fast): (&[f32], &[f32])| -> f64 {
+        let (p, q) = (log_softmax(exact), log_softmax(fast));
+        p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
+    };
+    let rows = exact.chunks(vocab).zip(fast.chunks(vocab));
+    rows.map(of_row).sum::<f64>() / (exact.len() / vocab) as f64
+}
+
+/// A trained model must stay below 1e-3. Random weights are harder: their logits reach 90, where a
+/// small error decides between two tokens, and their experts are near ties.
+#[test]
+fn the_fast_paths_divergence_is_known() {
+    for (name, limit) in [("tiny", 1e-4), ("odd", 1e-4), ("untied", 1e-5), ("tiny_q", 0.1)] {
+        let want = expected(name);
+        for level in Level::available() {
+            for (kv, limit) in [(KvFormat::F16, limit), (KvFormat::Q8, 0.01f64.max(limit))] {
+                let options = Options { exact: false, kv: Some(kv), ..exact(level) };
+                let (found, _) = read(&mut open(name, &options), &want.ids, 64);
+                let divergence = mean_divergence(&want.logits, &found, want.logits.len() / want.ids.len());
+                println!("{name}, {level}, {kv:?}: {divergence:.1e}");
+                assert!(divergence < limit, "{name}, {level}, {kv:?}: {divergence}");
+            }
+        }
+    }
+}
+
 /// Longer than several windows, blocks and checkpoint intervals.
 fn long_ids(vocab: u32, n: usize) -> Vec<TokenId> {
     let mut state = 1u64;

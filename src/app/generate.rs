@@ -99,10 +99,6 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
             }
         }
     };
-    if other.text.contains('\u{fffd}') {
-        app.say("That token is only part of a character, so the answer cannot go on from it; choose another");
-        return Vec::new();
-    }
     let mut tokens = node.tokens[..walk.at].to_vec();
     tokens.push(other);
     let text = tokens.iter().map(|t| t.text.as_str()).collect();
@@ -113,12 +109,11 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
 
 /// Adds an answer that begins with `text`, and asks the engine to write it.
 fn answer(app: &mut App, parent: Option<NodeId>, text: String, tokens: Vec<TokenRecord>) -> Vec<Effect> {
-    let mut messages = app.chat.messages(parent);
-    let prompt = if text.is_empty() {
+    let messages = app.chat.messages(parent);
+    let prompt = if tokens.is_empty() {
         Prompt::Chat(messages)
     } else {
-        messages.push(crate::protocol::Message { role: Role::Assistant, content: text.clone() });
-        Prompt::Continue(messages)
+        Prompt::Fork { messages, answer: tokens.iter().map(|token| token.token).collect() }
     };
     let node = app.chat.nodes().len();
     let (sampling, altered) = (Some(app.sampling.clone()), app.alterations.clone());

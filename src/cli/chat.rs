@@ -1,16 +1,14 @@
 //! `chat`: the workbench.
 
-use std::num::NonZeroUsize;
-
 use anyhow::{Result, anyhow};
 use clap::Args;
 use tokio::sync::oneshot;
 
-use super::Usage;
-use super::run::{Kv, OpenArgs, open};
+use super::open::{self, Compute};
+use super::{Usage, built_in};
 use crate::app::App;
 use crate::app::msg::Msg;
-use crate::backend::cpu::REWIND_BUDGET;
+use crate::backend::cpu::Options;
 use crate::engine::{self, Loaded};
 use crate::model::footprint::{KvFormat, footprint};
 use crate::protocol::Sampling;
@@ -69,15 +67,8 @@ pub struct ChatArgs {
     /// The same seed gives the same text on the same machine
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Use exact arithmetic, in 32-bit floats, instead of the fast one
-    #[arg(long)]
-    exact: bool,
-    /// How many threads to use; all cores if not given
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-    /// How keys and values are kept: q8 takes half the memory of f16 (exact arithmetic keeps f32)
-    #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
-    kv: Option<Kv>,
+    #[command(flatten)]
+    compute: Compute,
 }
 
 const EXAMPLES: &str = "\
@@ -101,20 +92,22 @@ pub fn run(args: ChatArgs) -> Result<()> {
                        (a prompt in, an answer out; --json for programs, --chat for a conversation by lines)";
         return Err(Usage(instead.into()).into());
     }
-    let open_args = OpenArgs { model: args.model.clone(), exact: args.exact, threads: args.threads, kv: args.kv };
     // What the hub has to say while it fetches must be said before the screen is taken over.
     if let Some(model) = &args.model {
         super::model_arg::resolve(model)?;
     }
     let (tell, facts) = oneshot::channel();
+    let (model, options) = (args.model.clone(), args.compute.options());
     let opening = engine::spawn(move || {
-        let mut loaded = open(&open_args)?;
-        let built_in = open_args.model.is_none();
-        if built_in {
-            loaded.info.name = "small".into();
+        let (mut loaded, label) = match &model {
+            Some(model) => (open::loaded(open::files(model)?, &options)?, ""),
+            None => (built_in::loaded(&options)?, built_in::LABEL),
+        };
+        if model.is_none() {
+            loaded.info.name = built_in::SHORT_NAME.into();
         }
         // Nobody may be left to be told.
-        let _ = tell.send(facts_of(&loaded, &open_args, built_in));
+        let _ = tell.send(facts_of(&loaded, &options, label));
         Ok(loaded)
     });
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
@@ -147,20 +140,15 @@ impl ChatArgs {
 }
 
 /// What the memory pane predicts, and what must be said of the model.
-fn facts_of(loaded: &Loaded, args: &OpenArgs, built_in: bool) -> Facts {
+fn facts_of(loaded: &Loaded, options: &Options, label: &str) -> Facts {
     let spec = loaded.backend.spec();
-    let kv = match args.kv {
-        Some(Kv::Q8) => KvFormat::Q8,
-        _ if args.exact => KvFormat::F32,
-        _ => KvFormat::F16,
-    };
+    let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     let weights = loaded.backend.memory().weights;
-    let need = |context: usize| (context, footprint(spec, weights, context, kv, REWIND_BUDGET as u64).total());
+    let need = |context: usize| (context, footprint(spec, weights, context, kv, options.rewind_budget as u64).total());
     let mut system = sysinfo::System::new().ok();
     let budget = system.as_mut().map_or(0, |system| {
         system.refresh_memory();
         system.total_memory()
     });
-    let label = if built_in { "random weights".into() } else { String::new() };
-    Facts { label, needs: CONTEXTS.into_iter().map(need).collect(), budget }
+    Facts { label: label.into(), needs: CONTEXTS.into_iter().map(need).collect(), budget }
 }

@@ -1,12 +1,13 @@
 //! The command line: one file a command.
 //!
 //! A new command is a file with an `Args` struct and `pub fn run(args) -> Result<()>`, a line in
-//! [`Command`] and a line in [`dispatch`].
+//! `Command` and a line in `dispatch`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod bench;
+pub mod built_in;
 pub mod chat;
 pub mod completions;
 #[cfg(feature = "hub")]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
 
 use super::model_arg;
 use crate::backend::Backend;
@@ -71,8 +72,7 @@ pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
     let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
     let need = footprint(&spec, files.checkpoint.bytes(), spec.max_seq_len.min(4096), kv, 0);
-    check_fits(&format!("the model {}", files.name), need.total(), available_memory())
-        .context("it can still be run with a smaller model or a quantised one (see `bit-axon quantize --help`)")?;
+    check_fits(&format!("the model {}", files.name), need.total(), available_memory())?;
     CpuBackend::new(&files.checkpoint, spec, options)
 }
 
@@ -115,7 +115,44 @@ fn info(files: &Files, backend: &CpuBackend) -> ModelInfo {
     }
 }
 
-/// Options from the flags that commands share.
+/// How a model computes: the flags of commands that are fast unless told otherwise.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Compute {
+    /// Use exact arithmetic, in 32-bit floats, instead of the fast one
+    #[arg(long)]
+    exact: bool,
+    /// How many threads to use; all cores if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How keys and values are kept; f16 if not given (exact arithmetic keeps f32)
+    #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
+    kv: Option<Kv>,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kv {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats
+    F16,
+    /// 8-bit integers, with a scale for each token and head: half the memory of f16
+    Q8,
+}
+
+impl Compute {
+    /// The same, for the backend.
+    pub fn options(&self) -> Options {
+        let kv = self.kv.map(|kv| match kv {
+            Kv::F32 => KvFormat::F32,
+            Kv::F16 => KvFormat::F16,
+            Kv::Q8 => KvFormat::Q8,
+        });
+        Options { kv, ..options(self.exact, self.threads) }
+    }
+}
+
+/// Options from the flags that all commands share.
 pub fn options(exact: bool, threads: Option<NonZeroUsize>) -> Options {
     Options { exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
 }

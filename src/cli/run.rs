@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::ask::Asker;
-pub use self::model::{Kv, OpenArgs, open};
+pub use self::model::{OpenArgs, open};
 use super::{Usage, interrupt, output};
 use crate::engine::{self, Loaded};
 use crate::protocol::{Event, FinishReason, Message, Prompt, Request, Role, Sampling};

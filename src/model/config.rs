@@ -127,9 +127,14 @@ impl Config {
     /// Reads and checks a `config.json`.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let config: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a Bit-Axon configuration", path.display()))?;
-        config.check().with_context(|| format!("{} cannot be used", path.display()))?;
+        Self::parse(&path.display().to_string(), text.as_bytes())
+    }
+
+    /// Reads and checks the text of a `config.json`. `name` is how errors call it.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Self> {
+        let config: Self =
+            serde_json::from_slice(text).with_context(|| format!("{name} is not a Bit-Axon configuration"))?;
+        config.check().with_context(|| format!("{name} cannot be used"))?;
         Ok(config)
     }
 
@@ -212,7 +217,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::model::footprint::{KvFormat, footprint};
+    use crate::model::tensors::parameters;
 
     fn kinds(config: &Config) -> Vec<String> {
         config.spec().layers.iter().map(ToString::to_string).collect()
@@ -241,6 +251,49 @@ mod tests {
         for (config, want) in cases {
             let said = config.check().unwrap_err().to_string();
             assert!(said.contains(want), "{said} does not name {want}");
+        }
+    }
+
+    /// A value that a setting may have in a file: sensible, at a limit, or nonsense.
+    fn setting() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            (0u64..20).prop_map(Value::from),
+            (0u32..64).prop_map(|bit| Value::from(1u64 << bit)),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            Just(Value::Null),
+            Just(json!("64")),
+            Just(json!([1])),
+            any::<bool>().prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_settings_panic(changes in prop::collection::vec((0usize..17, setting()), 0..4), layers in 0u64..50) {
+            let mut file = serde_json::to_value(Config::preset("small").unwrap()).unwrap();
+            file["num_layers"] = layers.into();
+            let keys: Vec<String> = file.as_object().unwrap().keys().cloned().collect();
+            for (at, value) in changes {
+                file[&keys[at % keys.len()]] = value;
+            }
+            match Config::parse("config.json", file.to_string().as_bytes()) {
+                Err(error) => prop_assert!(error.to_string().contains("config.json")),
+                Ok(config) => {
+                    let spec = config.spec();
+                    prop_assert_eq!(spec.layers.len(), config.num_layers);
+                    let (total, _) = parameters(&spec);
+                    prop_assert!(total > 0);
+                    footprint(&spec, 0, config.max_seq_len, KvFormat::F16, 1 << 28).total();
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Config::parse("config.json", &text).is_err());
         }
     }
 }

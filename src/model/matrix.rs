@@ -13,6 +13,9 @@ pub trait Owner: AsRef<[u8]> + Send + Sync {
 
 impl Owner for Vec<u8> {}
 
+/// Bytes that are part of the program.
+impl Owner for &'static [u8] {}
+
 /// A part of a mapped file or of a buffer, shared and never changed. It starts at a multiple of 4.
 #[derive(Clone)]
 pub struct Bytes {

@@ -79,9 +79,13 @@ impl ChatTemplate {
         if !file.is_file() {
             return Ok(Self::chatml());
         }
-        let name = file.display();
         let config: serde_json::Value = serde_json::from_slice(&read_bounded(&file, 16 << 20)?)
-            .with_context(|| format!("{name} is not valid JSON"))?;
+            .with_context(|| format!("{} is not valid JSON", file.display()))?;
+        Self::from_config(&file.display().to_string(), &config)
+    }
+
+    /// What a `tokenizer_config.json` holds, else ChatML. `name` is how errors call it.
+    pub fn from_config(name: &str, config: &serde_json::Value) -> Result<Self> {
         match config.get("chat_template") {
             None | Some(serde_json::Value::Null) => Ok(Self::chatml()),
             Some(serde_json::Value::String(text)) => Self::parse(&format!("{name}, chat_template"), text),

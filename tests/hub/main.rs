@@ -130,6 +130,25 @@ fn a_cut_connection_is_resumed() {
     assert_eq!(fs::read(home.snapshot("config.json")).unwrap(), files.contents("config.json"));
 }
 
+/// The shell limits how large a file may grow, as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_leaves_only_what_can_be_gone_on_with() {
+    let files = Files::model();
+    let served = files.clone();
+    let server = Server::start(move |request| served.answer(request));
+    let home = Home::new();
+    let mut limited = Command::new("/bin/sh");
+    limited.env_clear().env("HF_HOME", home.0.path()).env("HF_ENDPOINT", &server.address);
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" download owner/name";
+    let output = limited.args(["-c", script, env!("CARGO_BIN_EXE_bit-axon")]).output().unwrap();
+    assert_failed(&output, &[WEIGHTS]);
+    assert!(!home.snapshot(WEIGHTS).exists() && !home.cache("refs/main").exists());
+    assert_done(&home.download(&server));
+    assert_eq!(fs::read(home.snapshot(WEIGHTS)).unwrap(), files.contents(WEIGHTS));
+    assert!(server.requests_for("GET", WEIGHTS).last().unwrap().header("range").is_some());
+}
+
 #[test]
 fn what_an_earlier_run_left_is_gone_on_with() {
     let files = Files::model();

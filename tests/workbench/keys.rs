@@ -78,8 +78,8 @@ fn an_answer_is_forked_at_a_token() {
     driver.keys("<ctrl-t><right><down>");
     assert!(driver.text().contains("2 of 3"));
     driver.keys("<enter>");
-    let Some(Prompt::Continue(messages)) = asked(&driver).last().copied() else { panic!() };
-    assert_eq!(messages.last().map(|m| (m.role, m.content.as_str())), Some((Role::Assistant, "It  perhaps")));
+    let Some(Prompt::Fork { messages, answer }) = asked(&driver).last().copied() else { panic!() };
+    assert_eq!((messages.last().map(|m| m.role), answer.as_slice()), (Some(Role::User), &[3, 700][..]));
     driver.answer(usize::MAX);
     assert_eq!(texts(&driver), ["go", "It  perhapsand on"]);
     let node = driver.app.chat.at(1).unwrap();

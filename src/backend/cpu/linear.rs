@@ -237,7 +237,7 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
             });
         };
         // Less than this takes less time than to tell the others of it.
-        if t * bytes < 6 << 10 {
+        if t * bytes < 32 << 10 {
             (0..tasks).for_each(task);
         } else {
             cx.pool.run(tasks, task);
@@ -255,7 +255,7 @@ fn rows_per_task(cx: &Compute, t: usize, bytes: usize, w: &PreparedMatrix) -> us
         return w.rows().max(1);
     }
     // Enough tasks that the threads end together, but not so small that claiming them costs.
-    let wanted = (bytes / (8 * cx.pool.threads())).clamp(4 << 10, 128 << 10);
+    let wanted = (bytes / (4 * cx.pool.threads())).clamp(8 << 10, 128 << 10);
     let row = (w.bytes_read() / w.rows().max(1)).max(1);
     (wanted / row).max(1).next_multiple_of(4)
 }

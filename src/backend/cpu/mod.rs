@@ -146,11 +146,7 @@ impl Backend for CpuBackend {
         let checkpoint = m.rewind.best(position, &m.layers);
         let from = checkpoint.as_ref().map_or(0, |c| c.position);
         // The logged inputs lead from the checkpoint to the very token, if they reach back to it.
-        let to = if m.rewind.logged(from) && position - from <= rewind::INTERVAL && keys_reach(position, &m.layers) {
-            position
-        } else {
-            from
-        };
+        let to = if m.rewind.logged(from, position) && keys_reach(position, &m.layers) { position } else { from };
         for layer in 0..m.layers.len() {
             match (&mut m.layers[layer], &m.spec.layers[layer].mixer, &m.weights.layers[layer].mixer) {
                 (LayerState::Attention(cache), _, _) if to == 0 => cache.clear(),

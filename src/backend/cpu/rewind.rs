@@ -1,9 +1,10 @@
 //! What is kept so that earlier tokens can be returned to.
 //!
 //! Attention only needs its older keys and values not to be thrown away. A state space has no past:
-//! its state is kept at every 64th token (a checkpoint), and for the newest tokens the inputs of the
-//! recurrence are kept too, so that the state at any of them follows from the checkpoint before it
-//! without touching a weight. All of it stays within a budget; the oldest goes first.
+//! its state is kept at every 64th token (a checkpoint), and at every 16th of the newest. For these
+//! the inputs of the recurrence are kept too, so that the state at any of them follows from the
+//! checkpoint before it without touching a weight. All of it stays within a budget; the oldest goes
+//! first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +20,13 @@ use crate::model::spec::{Mixer, ModelSpec, SsmSpec};
 
 /// Tokens between two checkpoints, and the most that is read again after a return.
 pub(crate) const INTERVAL: usize = 64;
+
+/// Tokens between two checkpoints of the newest tokens: the most of the recurrence that a return to
+/// one of them goes through again.
+const FINE: usize = 16;
+
+/// Tokens that are the newest: a return to one of the last 64 finds a fine checkpoint before it.
+const NEWEST: usize = INTERVAL + FINE;
 
 /// Tokens whose recurrence inputs are kept: back to the checkpoint before the last 64.
 const LOGGED: usize = 2 * INTERVAL;
@@ -132,6 +140,8 @@ pub(crate) struct Rewind {
     checkpoints: VecDeque<Arc<Checkpoint>>,
     /// The checkpoints that the running forward pass is to fill.
     filling: Vec<Checkpoint>,
+    /// See [`Rewind::stops`].
+    stops: Vec<usize>,
     /// One for each layer, if the budget has room for them.
     logs: Vec<Option<Log>>,
     /// Logs hold tokens from here on.
@@ -166,6 +176,7 @@ impl Rewind {
             exact,
             checkpoints: VecDeque::new(),
             filling: Vec::new(),
+            stops: Vec::new(),
             logs: logs.collect(),
             logged_from: if with_logs { 0 } else { usize::MAX },
             checkpoint_bytes,
@@ -176,27 +187,38 @@ impl Rewind {
     /// Prepares for reading `count` tokens from `position`: makes room in the budget, and readies
     /// the checkpoints that fall among them.
     pub(crate) fn begin(&mut self, position: usize, count: usize, layers: &mut [LayerState]) {
-        let boundaries = (position / INTERVAL + 1..=(position + count) / INTERVAL).map(|i| i * INTERVAL);
-        let new = boundaries.clone().count();
+        let end = position + count;
+        let stops = (position / FINE + 1..=end / FINE).map(|i| i * FINE);
+        let kept = stops.clone().filter(|stop| stop % INTERVAL == 0 || stop + NEWEST > end);
+        let new = kept.clone().count();
         let room = self.budget.saturating_sub(self.log_bytes);
         let needed = |this: &Self, layers: &[LayerState]| {
             let checkpoints = (this.checkpoints.len() + new) * this.checkpoint_bytes;
-            checkpoints + kept_bytes(layers, this.keys_needed_from(position), position + count)
+            checkpoints + kept_bytes(layers, this.keys_needed_from(position), end)
         };
         while !self.checkpoints.is_empty() && needed(self, layers) > room {
             self.checkpoints.pop_front();
         }
         self.forget_keys(position, layers);
         self.filling.clear();
+        self.stops.clear();
         if new * self.checkpoint_bytes <= room {
             let empty = |position| Checkpoint { position, layers: layers.iter().map(|_| None).collect() };
-            self.filling.extend(boundaries.map(empty));
+            self.filling.extend(kept.map(empty));
+        }
+        // States are rounded at every stop, whether it is kept or not: what a token's state is must
+        // not depend on the pieces that the tokens came in.
+        if self.exact {
+            self.stops.extend(self.filling.iter().map(|c| c.position));
+        } else {
+            self.stops.extend(stops);
         }
     }
 
     /// The newest tokens are read and their checkpoints full.
     pub(crate) fn finish(&mut self, position: usize, layers: &mut [LayerState]) {
         self.checkpoints.extend(self.filling.drain(..).map(Arc::new));
+        self.checkpoints.retain(|c| c.position % INTERVAL == 0 || c.position + NEWEST > position);
         self.forget_keys(position, layers);
         if self.logged_from != usize::MAX {
             self.logged_from = self.logged_from.max(position.saturating_sub(LOGGED));
@@ -217,12 +239,12 @@ impl Rewind {
         }
     }
 
-    /// Positions within the tokens being read at which the state must be kept.
-    pub(crate) fn boundaries(&self) -> impl Iterator<Item = usize> {
-        self.filling.iter().map(|c| c.position)
+    /// Positions within the tokens being read at which [`Rewind::keep`] must be called.
+    pub(crate) fn stops(&self) -> impl Iterator<Item = usize> {
+        self.stops.iter().copied()
     }
 
-    /// Keeps a layer's state at one of the boundaries.
+    /// Keeps a layer's state at one of the stops, and rounds it as it is kept.
     pub(crate) fn keep(&mut self, layer: usize, position: usize, state: &mut SsmState, spec: &SsmSpec, pool: &Pool) {
         let kept = Kept::of(state, spec, self.exact, pool);
         if let Some(checkpoint) = self.filling.iter_mut().find(|c| c.position == position) {
@@ -249,9 +271,9 @@ impl Rewind {
         keys_reach(newest.position, layers).then(|| newest.clone())
     }
 
-    /// True if the tokens from `from` to `to` are all logged.
-    pub(crate) fn logged(&self, from: usize) -> bool {
-        self.logged_from <= from
+    /// True if the tokens from `from` to `to` are all logged, and lie together in the rings.
+    pub(crate) fn logged(&self, from: usize, to: usize) -> bool {
+        self.logged_from <= from && from % LOGGED + (to - from) <= LOGGED
     }
 
     /// Forgets what is after `position`; `logs_valid` if the logs before it are of this past.
@@ -285,7 +307,8 @@ impl Rewind {
     }
 
     /// Sets a layer's state to what it was at `to`: from the checkpoint (none is the beginning) and
-    /// the logged inputs after it, of which there are at most 64. `xc` is scratch of 64 * E.
+    /// the logged inputs after it, which the caller has found to be there. `xc` is scratch of as many
+    /// rows of E.
     #[allow(clippy::too_many_arguments, reason = "the parts of the model that one layer's replay touches")]
     pub(crate) fn replay(
         &self,
@@ -302,7 +325,6 @@ impl Rewind {
         let from = checkpoint.map_or(0, |c| c.position);
         let (count, inner, width) = (to - from, spec.inner, 2 * spec.state + 1);
         let Some(log) = self.logs[layer].as_ref().filter(|_| count > 0) else { return };
-        // Checkpoints are at multiples of 64 and the ring holds 128: what follows one lies together.
         let row = from % LOGGED;
         let (xb, dbc) = (&log.xb[row * inner..][..count * inner], &log.dbc[row * width..][..count * width]);
         let xc = &mut xc[..count * inner];
@@ -312,7 +334,8 @@ impl Rewind {
             let mut args = Scan {
                 first: i * CHANNELS,
                 inner,
-                decay: &weights.decay,
+                states: spec.state,
+                decay: &weights.decay[i * CHANNELS * spec.state..][..h.len()],
                 dt_weight: &weights.dt_weight,
                 dt_bias: &weights.dt_bias,
                 skip: &weights.skip,

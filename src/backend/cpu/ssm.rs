@@ -50,7 +50,7 @@ pub(crate) fn forward(
     rewind.log(at.layer, at.position, xz, 2 * e, &s.dbc[..t * width]);
 
     // The recurrence, interrupted where the state is to be kept.
-    let ends: smallvec::SmallVec<[usize; 8]> = rewind.boundaries().map(|p| p - at.position).collect();
+    let ends: smallvec::SmallVec<[usize; 16]> = rewind.stops().map(|p| p - at.position).collect();
     let mut from = 0;
     for to in ends.iter().copied().chain([t]) {
         let split =
@@ -59,7 +59,8 @@ pub(crate) fn forward(
             let mut args = Scan {
                 first: i * CHANNELS,
                 inner: e,
-                decay: &weights.decay,
+                states: spec.state,
+                decay: &weights.decay[i * CHANNELS * spec.state..][..h.len()],
                 dt_weight: &weights.dt_weight,
                 dt_bias: &weights.dt_bias,
                 skip: &weights.skip,

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 
 use super::linear::PreparedMatrix as Weight;
+use super::state::CHANNELS;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::matrix::Matrix;
 use crate::model::spec::{Mixer, ModelSpec};
@@ -52,7 +53,7 @@ pub(crate) struct SsmWeights {
     pub(crate) dt_weight: Vec<f32>,
     /// (E)
     pub(crate) dt_bias: Vec<f32>,
-    /// `-exp(A_log) * log2(e)`, for `exp2`: (N, E)
+    /// `-exp(A_log) * log2(e)`, for `exp2`: blocks of 64 channels, each (N, width)
     pub(crate) decay: Vec<f32>,
     /// (E)
     pub(crate) skip: Vec<f32>,
@@ -244,8 +245,10 @@ fn transposed(rows: &[f32], cols: usize) -> Vec<f32> {
     (0..cols).flat_map(|c| rows.iter().skip(c).step_by(cols)).copied().collect()
 }
 
-/// `A = -exp(A_log)`, times log2(e), (E, N) to (N, E).
+/// `A = -exp(A_log)`, times log2(e), from (E, N) to blocks of 64 channels, each (N, width): as the state
+/// lies.
 fn decay(a_log: &[f32], states: usize) -> Vec<f32> {
-    let scaled = |a: f32| (-f64::from(a).exp() * std::f64::consts::LOG2_E) as f32;
-    transposed(&a_log.iter().map(|a| scaled(*a)).collect::<Vec<_>>(), states)
+    let scaled = |a: &f32| (-f64::from(*a).exp() * std::f64::consts::LOG2_E) as f32;
+    let blocks = a_log.chunks(CHANNELS * states).map(|block| transposed(block, states));
+    blocks.flatten().map(|a| scaled(&a)).collect()
 }

@@ -4,13 +4,10 @@ mod machine;
 mod model;
 mod report;
 
-use std::num::NonZeroUsize;
-
 use anyhow::Result;
 use clap::Args;
 
 use super::{open, output};
-use crate::backend::cpu::{KvFormat, Options};
 
 /// Measure this machine, and how near a model comes to it
 ///
@@ -30,39 +27,11 @@ pub struct BenchArgs {
     /// Go on to contexts of up to 64K tokens (a quarter of an hour for 3b on two cores)
     #[arg(long)]
     long: bool,
-    /// Measure the exact arithmetic instead of the fast one
-    #[arg(long)]
-    exact: bool,
-    /// How keys and values are kept [default: f16, or f32 with --exact]
-    #[arg(long, value_enum)]
-    kv: Option<KvArg>,
-    /// How many threads to use; all cores if not given
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    compute: open::Compute,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-}
-
-/// How keys and values are kept.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub enum KvArg {
-    /// 32-bit floats
-    F32,
-    /// 16-bit floats
-    F16,
-    /// Bytes, with a scale for each token and head
-    Q8,
-}
-
-impl From<KvArg> for KvFormat {
-    fn from(arg: KvArg) -> Self {
-        match arg {
-            KvArg::F32 => KvFormat::F32,
-            KvArg::F16 => KvFormat::F16,
-            KvArg::Q8 => KvFormat::Q8,
-        }
-    }
 }
 
 const EXAMPLES: &str = "\
@@ -74,12 +43,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: BenchArgs) -> Result<()> {
-    let options = Options {
-        exact: args.exact,
-        threads: args.threads.map(NonZeroUsize::get),
-        kv: args.kv.map(Into::into),
-        ..Options::default()
-    };
+    let options = args.compute.options();
     let opening = std::time::Instant::now();
     let files = open::files(&args.model)?;
     let mut backend = open::backend(&files, &options)?;

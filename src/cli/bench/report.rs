@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::cli::output;
+use crate::cli::progress::count;
 
 /// All figures. Rates are per second, sizes in bytes.
 #[derive(Debug, Default, Serialize)]
@@ -61,10 +62,10 @@ impl Report {
     pub(super) fn print_rates(&self) -> io::Result<()> {
         let arithmetic = if self.exact { "exact" } else { "fast" };
         output::line(format_args!(
-            "{}: {:.3e} parameters, {:.3e} for a token; {}, {} threads, {arithmetic} arithmetic",
+            "{}: {} parameters, {} for a token; {}, {} threads, {arithmetic} arithmetic",
             output::safe(&self.model),
-            self.total_parameters as f64,
-            self.active_parameters as f64,
+            count(self.total_parameters),
+            count(self.active_parameters),
             self.backend,
             self.threads,
         ))?;

@@ -155,6 +155,16 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn no_line_panics(bytes in prop::collection::vec(any::<u8>(), 0..60), key in "(text|messages|role)", value in "[\\[\\]{}\",:a0 ]{0,20}") {
+            let _ = Example::parse(&bytes);
+            let _ = Example::parse(format!("{{\"{key}\":{value}}}").as_bytes());
+            let turns = format!("{{\"messages\":[{{\"role\":\"assistant\",\"content\":\"a\"}},{value}]}}");
+            let example = Example::parse(turns.as_bytes());
+            prop_assert!(value.trim().is_empty() || example.is_err());
+        }
+
         #[test]
         fn any_conversation_counts_just_what_the_assistant_said(said in prop::collection::vec(".{0,12}", 1..5)) {
             let message = |(i, content): (usize, &String)| Message {

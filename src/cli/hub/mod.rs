@@ -129,6 +129,8 @@ pub fn wanted(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Component, Path};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -195,10 +197,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn an_accepted_model_stays_in_the_cache(name in "[ab./_\\-\\\\:~\\x00-\\x20é]{0,10}") {
+            if let Ok(repo) = name.parse::<RepoId>() {
+                prop_assert_eq!(repo.to_string(), name.clone());
+                let plain = |part: &str| Path::new(part).components().all(|c| matches!(c, Component::Normal(_)));
+                prop_assert!(plain(&repo.owner) && plain(&repo.name) && name.matches('/').count() == 1);
+            }
+        }
+
+        #[test]
         fn an_accepted_name_stays_in_its_folder(name in "[a./\\\\:\\x00-\\x20]{0,12}") {
             if check_name(&name).is_ok() {
-                let inside = std::path::Path::new(&name).components();
-                let all_plain = inside.clone().all(|part| matches!(part, std::path::Component::Normal(_)));
+                let inside = Path::new(&name).components();
+                let all_plain = inside.clone().all(|part| matches!(part, Component::Normal(_)));
                 prop_assert!(all_plain && inside.count() > 0);
             }
         }

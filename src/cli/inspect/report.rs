@@ -156,11 +156,14 @@ impl Report {
     /// Sums over the tensors that are there and as they should be.
     fn count(&mut self, checkpoint: &Checkpoint, spec: &ModelSpec) {
         let mut parameters = Parameters::default();
-        let mut own_head = false;
+        let (mut own_head, mut embedding) = (false, 0);
         for t in tensors(spec) {
             let Some(held) = checkpoint.holding(&t) else { continue };
             let values = t.len() as u64;
             own_head |= t.kind == Kind::Head;
+            if t.kind == Kind::Embedding {
+                embedding = values;
+            }
             if t.kind == Kind::Head && spec.tied_head && held.quantised {
                 parameters.head_copy = values;
             } else {
@@ -181,7 +184,7 @@ impl Report {
         }
         if !own_head && spec.tied_head {
             // The embedding table is the head: every token uses all of it.
-            parameters.active += (spec.vocab * spec.embed) as u64;
+            parameters.active += embedding;
         }
         self.parameters = Some(parameters);
     }

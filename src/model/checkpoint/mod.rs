@@ -1,4 +1,4 @@
-//! Checkpoints: folders of safetensors files, mapped into memory.
+//! Checkpoints: folders of safetensors files, mapped into memory, or the bytes of one.
 //!
 //! Nothing that a file says is believed before it was checked: headers when a checkpoint is opened,
 //! and with [`Checkpoint::check`] what a model needs of it.
@@ -34,20 +34,20 @@ pub use write::{Planned, TensorWriter};
 use crate::model::matrix::{Bytes, Owner};
 use header::{Described, Header};
 
-/// The tensors of one or many mapped files.
+/// The tensors of one or many mapped files, or of bytes in memory.
 ///
 /// The files must not be changed while they are mapped: a program that replaces one should write
 /// a new file and rename it, as all of ours do.
 pub struct Checkpoint {
     path: PathBuf,
-    files: Vec<MappedFile>,
+    files: Vec<StoredFile>,
     /// Name to file and place in its header.
     index: HashMap<String, (usize, usize)>,
 }
 
-struct MappedFile {
+struct StoredFile {
     path: PathBuf,
-    map: Arc<Mapped>,
+    contents: Arc<dyn Owner>,
     header: Header,
 }
 
@@ -84,7 +84,18 @@ impl Checkpoint {
     /// and checks their headers.
     pub fn open(path: &Path) -> Result<Self> {
         let (paths, promised) = folder::weight_files(path)?;
-        let files = paths.into_iter().map(MappedFile::open).collect::<Result<Vec<_>>>()?;
+        let files = paths.into_iter().map(StoredFile::open).collect::<Result<Vec<_>>>()?;
+        Self::new(path, files, promised)
+    }
+
+    /// The contents of one safetensors file, checked in the same way. `name` stands for its path.
+    pub fn from_bytes(name: &str, bytes: impl Owner + 'static) -> Result<Self> {
+        let path = PathBuf::from(name);
+        let file = StoredFile::new(path.clone(), Arc::new(bytes))?;
+        Self::new(&path, vec![file], BTreeMap::new())
+    }
+
+    fn new(path: &Path, files: Vec<StoredFile>, promised: BTreeMap<String, String>) -> Result<Self> {
         let mut index: HashMap<String, (usize, usize)> = HashMap::new();
         for (f, file) in files.iter().enumerate() {
             for (t, tensor) in file.header.tensors.iter().enumerate() {
@@ -157,15 +168,15 @@ impl Checkpoint {
         let &(f, t) = self.index.get(name)?;
         let file = &self.files[f];
         let Described { dtype, shape, start, len, .. } = &file.header.tensors[t];
-        let bytes = Bytes::new(file.map.clone(), *start, *len)?;
+        let bytes = Bytes::new(file.contents.clone(), *start, *len)?;
         Some(TensorView { dtype: *dtype, shape, bytes, file: &file.path })
     }
 
     /// Gives the memory of a tensor's bytes back, until they are read again.
     pub fn forget(&self, name: &str) {
-        if let Some(tensor) = self.tensor(name) {
-            tensor.bytes.release();
-        }
+        let Some(&(f, t)) = self.index.get(name) else { return };
+        let Described { start, len, .. } = self.files[f].header.tensors[t];
+        self.files[f].contents.release(start, len);
     }
 
     /// Bytes of all tensors.
@@ -196,7 +207,7 @@ impl Owner for Mapped {
     }
 }
 
-impl MappedFile {
+impl StoredFile {
     fn open(path: PathBuf) -> Result<Self> {
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let size = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
@@ -204,13 +215,18 @@ impl MappedFile {
         // SAFETY: the map is only read. That nobody shortens the file meanwhile cannot be enforced
         // here; it is asked of callers in the documentation of `Checkpoint`.
         let map = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
-        let header = Header::parse(&map).with_context(|| format!("{} cannot be used", path.display()))?;
-        Ok(Self { path, map: Arc::new(Mapped(map)), header })
+        Self::new(path, Arc::new(Mapped(map)))
+    }
+
+    fn new(path: PathBuf, contents: Arc<dyn Owner>) -> Result<Self> {
+        let header = Header::parse((*contents).as_ref());
+        let header = header.with_context(|| format!("{} cannot be used", path.display()))?;
+        Ok(Self { path, contents, header })
     }
 
     fn info<'a>(&'a self, t: &'a Described) -> TensorInfo<'a> {
         // The range was checked against the file's length when the header was read.
-        let data = &self.map.0[t.start..t.start + t.len];
+        let data = &(*self.contents).as_ref()[t.start..t.start + t.len];
         TensorInfo { name: &t.name, dtype: t.dtype, shape: &t.shape, file: &self.path, data }
     }
 }
@@ -270,6 +286,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bytes_in_memory_are_a_checkpoint_as_a_file_is() {
+        let file = Checkpoint::open(&fixture("tiny_q")).unwrap();
+        let mut bytes = std::fs::read(fixture("tiny_q").join("model.safetensors")).unwrap();
+        let memory = Checkpoint::from_bytes("tiny_q", bytes.clone()).unwrap();
+        let spec = Config::read(&fixture("tiny_q").join("config.json")).unwrap().spec();
+        assert_eq!(memory.check(&spec), []);
+        for t in file.tensors() {
+            assert!(memory.info(t.name).unwrap().data == t.data, "{}", t.name);
+            // There is no file to read it from again, so it stays.
+            memory.forget(t.name);
+            assert!(&*memory.tensor(t.name).unwrap().bytes == t.data, "{}", t.name);
+        }
+        bytes.pop();
+        let said = format!("{:#}", Checkpoint::from_bytes("tiny_q", bytes).err().unwrap());
+        assert!(said.starts_with("tiny_q cannot be used"), "{said}");
     }
 
     #[test]

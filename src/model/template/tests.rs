@@ -1,5 +1,7 @@
 //! Templates in the idioms that models are published with.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn say(role: Role, content: &str) -> Message {
@@ -194,4 +196,16 @@ fn training_tags_become_conditions() {
     assert_eq!(without_training_tags("{%- generation -%}a{% endgeneration %}"), "{%- if true -%}a{% endif %}");
     let other = "{% set generation = 1 %}{% if generation %}{% endif %} {%";
     assert_eq!(without_training_tags(other), other);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_template_panics(source in "(\\{\\{|\\}\\}|\\{%|%\\}| for | in | if | endfor | endif | set |messages|x|\\[|0|-1|\\]|\\.|=|\\||'|tojson|strip\\(|\\)|\n|é){0,16}") {
+        let messages = [say(Role::User, "hi"), say(Role::Assistant, "ho")];
+        for tail in [Tail::Reply, Tail::Continue] {
+            let _ = render(&source, &messages, tail);
+        }
+    }
 }

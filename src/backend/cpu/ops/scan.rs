@@ -11,7 +11,9 @@ pub(crate) struct Scan<'a> {
     pub(crate) first: usize,
     /// E: channels in all.
     pub(crate) inner: usize,
-    /// `-exp(A_log) * log2(e)`: (N, E)
+    /// N
+    pub(crate) states: usize,
+    /// `-exp(A_log) * log2(e)` of the block: (N, width)
     pub(crate) decay: &'a [f32],
     /// (E)
     pub(crate) dt_weight: &'a [f32],
@@ -48,83 +50,74 @@ per_level! {
 
 #[inline(always)]
 fn scan_body<V: Vector>(args: &mut Scan<'_>, mut out: Option<&mut ColumnBlock<'_>>) {
-    let states = args.decay.len() / args.inner;
-    let width = args.state.len() / states;
+    let (states, width) = (args.states, args.state.len() / args.states);
+    assert_eq!(args.decay.len(), args.state.len());
     let whole = width - width % V::LANES;
-    for c in (0..whole).step_by(V::LANES) {
-        scan_lanes::<V>(args, out.as_deref_mut(), c, width, states);
-    }
-    for c in whole..width {
-        scan_lanes::<f32>(args, out.as_deref_mut(), c, width, states);
-    }
-}
-
-/// One vector of channels, `c` from the block's first, through all the tokens. The usual numbers of
-/// states keep theirs in registers meanwhile.
-#[inline(always)]
-fn scan_lanes<V: Vector>(
-    args: &mut Scan<'_>,
-    out: Option<&mut ColumnBlock<'_>>,
-    c: usize,
-    width: usize,
-    states: usize,
-) {
-    match states {
-        16 => scan_states::<V, [V; 16]>(args, out, c, width, states, [V::splat(0.0); 16]),
-        8 => scan_states::<V, [V; 8]>(args, out, c, width, states, [V::splat(0.0); 8]),
-        4 => scan_states::<V, [V; 4]>(args, out, c, width, states, [V::splat(0.0); 4]),
-        _ => scan_states::<V, [V; 0]>(args, out, c, width, states, []),
+    for first in (0..states).step_by(TILE) {
+        for c in (0..whole).step_by(V::LANES) {
+            scan_tile::<V>(args, out.as_deref_mut(), c, first);
+        }
+        for c in whole..width {
+            scan_tile::<f32>(args, out.as_deref_mut(), c, first);
+        }
     }
 }
 
+/// States that go through the tokens together, in registers or next to them.
+const TILE: usize = 16;
+
+/// One vector of channels, `c` from the block's first, and up to 16 of their states from the `first`,
+/// through all the tokens.
 #[inline(always)]
-fn scan_states<V: Vector, R: AsMut<[V]>>(
-    args: &mut Scan<'_>,
-    mut out: Option<&mut ColumnBlock<'_>>,
-    c: usize,
-    width: usize,
-    states: usize,
-    mut registers: R,
-) {
-    let (e, inner) = (args.first + c, args.inner);
+fn scan_tile<V: Vector>(args: &mut Scan<'_>, mut out: Option<&mut ColumnBlock<'_>>, c: usize, first: usize) {
+    let (e, inner, states) = (args.first + c, args.inner, args.states);
+    let width = args.state.len() / states;
+    let count = TILE.min(states - first);
     let (dt_weight, dt_bias) = (V::load(&args.dt_weight[e..]), V::load(&args.dt_bias[e..]));
     let skip = V::load(&args.skip[e..]);
-    let registers = registers.as_mut();
-    for (n, h) in registers.iter_mut().enumerate() {
-        *h = V::load(&args.state[n * width + c..]);
+    let (mut h, mut decay) = ([V::splat(0.0); TILE], [V::splat(0.0); TILE]);
+    for n in 0..count {
+        h[n] = V::load(&args.state[(first + n) * width + c..]);
+        decay[n] = V::load(&args.decay[(first + n) * width + c..]);
     }
     for t in args.tokens.clone() {
         let x = V::load(&args.xc[t * inner + e..]);
         let dbc = &args.dbc[t * (2 * states + 1)..][..2 * states + 1];
+        let (b, c_row) = (&dbc[first..][..count], &dbc[states + first..][..count]);
         let dt = V::splat(dbc[2 * states]).fma(dt_weight, dt_bias).softplus();
         let dt = dt.max(V::splat(DT_MIN)).min(V::splat(DT_MAX));
         let dtx = dt.mul(x);
-        // Two sums, so that one addition need not wait for the one before it.
-        let mut y = [skip.mul(x), V::splat(0.0)];
-        let mut step = |n: usize, h: V| {
-            let keep = dt.mul(V::load(&args.decay[n * inner + e..])).exp2_not_positive();
-            let new = keep.fma(h, dtx.mul(V::splat(dbc[n])));
-            y[n % 2] = new.fma(V::splat(dbc[states + n]), y[n % 2]);
-            new
-        };
-        if registers.is_empty() {
-            for n in 0..states {
-                let h = &mut args.state[n * width + c..];
-                step(n, V::load(h)).store(h);
-            }
-        } else {
-            for (n, h) in registers.iter_mut().enumerate() {
-                *h = step(n, *h);
-            }
+        // Two states at a time, each with its own sum, so that one need not wait for the other.
+        let (mut even, mut odd) = (V::splat(0.0), V::splat(0.0));
+        let (h_pairs, h_last) = h[..count].as_chunks_mut::<2>();
+        let (decay_pairs, decay_last) = decay[..count].as_chunks::<2>();
+        let inputs = b.as_chunks::<2>().0.iter().zip(c_row.as_chunks::<2>().0);
+        for ((h, decay), (b, c)) in h_pairs.iter_mut().zip(decay_pairs).zip(inputs) {
+            even = step(&mut h[0], decay[0], (b[0], c[0]), (dt, dtx), even);
+            odd = step(&mut h[1], decay[1], (b[1], c[1]), (dt, dtx), odd);
+        }
+        if let ([h], [decay]) = (h_last, decay_last) {
+            even = step(h, *decay, (b[count - 1], c_row[count - 1]), (dt, dtx), even);
         }
         if let Some(out) = out.as_deref_mut() {
-            let z = V::load(&args.xz[(2 * t + 1) * inner + e..]);
-            y[0].add(y[1]).mul(z.silu()).store(&mut out.row(t)[c..]);
+            let row = &mut out.row(t)[c..];
+            // What the tiles before this one found, or the skip connection to begin with.
+            let before = if first == 0 { skip.mul(x) } else { V::load(row) };
+            let y = before.add(even.add(odd));
+            let z = || V::load(&args.xz[(2 * t + 1) * inner + e..]);
+            if first + count == states { y.mul(z().silu()) } else { y }.store(row);
         }
     }
-    for (n, h) in registers.iter().enumerate() {
-        h.store(&mut args.state[n * width + c..]);
+    for (n, h) in h[..count].iter().enumerate() {
+        h.store(&mut args.state[(first + n) * width + c..]);
     }
+}
+
+/// One state of a vector of channels: `h = exp(dt A) h + (dt x) B_n`; returns `y + h C_n`.
+#[inline(always)]
+fn step<V: Vector>(h: &mut V, decay: V, (b, c): (f32, f32), (dt, dtx): (V, V), y: V) -> V {
+    *h = dt.mul(decay).exp2_not_positive().fma(*h, dtx.mul(V::splat(b)));
+    h.fma(V::splat(c), y)
 }
 
 /// A block of channels through the causal depthwise convolution.
