@@ -38,7 +38,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Taller => navigate::taller(app, 1),
         Shorter => navigate::taller(app, -1),
         Regenerate | ChatRegenerate | RegenerateHere => {
-            app.walk = None;
+            navigate::leave_tokens(app);
             return generate::regenerate(app);
         }
         Edit | ChatEdit => navigate::edit(app),
@@ -129,8 +129,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
 /// Closes or stops one thing after another, from the innermost.
 fn escape(app: &mut App) -> Vec<Effect> {
     if app.overlay.take().is_some() {
-    } else if app.walk.take().is_some() {
-        app.live.stale = true;
+    } else if navigate::leave_tokens(app) {
     } else if app.running.as_ref().is_some_and(|running| !running.stopping) {
         return generate::stop(app);
     } else if app.editing.take().is_some() {

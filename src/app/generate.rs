@@ -103,7 +103,7 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
     tokens.push(other);
     let text = tokens.iter().map(|t| t.text.as_str()).collect();
     let parent = node.parent;
-    app.walk = None;
+    super::navigate::leave_tokens(app);
     answer(app, parent, text, tokens)
 }
 

@@ -160,7 +160,7 @@ pub(super) fn edit(app: &mut App) {
 
 /// Opens the token view on the chosen or last answer, or closes it.
 pub(super) fn tokens(app: &mut App) {
-    if app.walk.take().is_some() {
+    if leave_tokens(app) {
         return;
     }
     let node = app.answer().filter(|id| app.chat.node(*id).is_some_and(|n| !n.tokens.is_empty()));
@@ -168,8 +168,15 @@ pub(super) fn tokens(app: &mut App) {
         app.say("There is no answer with tokens to walk yet");
         return;
     };
-    app.walk = Some(TokenWalk { node, at: 0, alternative: 0 });
+    app.walk = Some(TokenWalk { node, at: 0, alternative: 0, from: app.focus });
     (app.focus, app.view, app.live.stale) = (Pane::Chat, View::Workbench, true);
+}
+
+/// Closes the token view, if it is open; the focus goes back to where it was.
+pub(super) fn leave_tokens(app: &mut App) -> bool {
+    let Some(walk) = app.walk.take() else { return false };
+    (app.focus, app.live.stale) = (walk.from, true);
+    true
 }
 
 /// Moves the cursor of the token view.

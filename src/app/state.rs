@@ -152,6 +152,8 @@ pub struct TokenWalk {
     pub at: usize,
     /// Which alternative of it.
     pub alternative: usize,
+    /// Where the focus was before.
+    pub from: Pane,
 }
 
 /// What the routing pane counts.

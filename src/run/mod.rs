@@ -14,13 +14,14 @@ mod machine;
 pub mod store;
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as TermEvent, EventStream, MouseEventKind};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use ratatui::Terminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -192,13 +193,13 @@ impl Loop {
             let woken = self.wait().await;
             self.tell(Msg::Tick(self.begun.elapsed().as_secs_f64()));
             self.take(woken)?;
-            self.drain();
+            self.drain().await;
             self.send_backlog();
             if !self.quit && self.may_draw() {
                 self.draw()?;
             }
         }
-        self.end()
+        self.end().await
     }
 
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
@@ -267,12 +268,14 @@ impl Loop {
     }
 
     /// Takes in what else is there already, so that one frame shows it all.
-    fn drain(&mut self) {
+    async fn drain(&mut self) {
         for _ in 0..AT_ONCE {
-            let Some(next) = self.input.next().now_or_never() else { break };
+            // Asked in the name of this task: the stream wakes whoever asked first, and only that.
+            let next = poll_fn(|cx| Poll::Ready(self.input.poll_next_unpin(cx))).await;
             match next {
-                Some(Ok(event)) => self.input(event),
-                _ => self.quit = true,
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(event))) => self.input(event),
+                Poll::Ready(_) => self.quit = true,
             }
             if self.quit {
                 return;
@@ -442,9 +445,9 @@ impl Loop {
         self.redraw()
     }
 
-    fn end(mut self) -> Result<()> {
+    async fn end(mut self) -> Result<()> {
         // What is being written is kept as far as it came.
-        self.drain();
+        self.drain().await;
         self.output.settle();
         let saved = self.store.flush();
         // The process ends with its threads; a model that is being read need not be waited for.

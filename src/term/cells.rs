@@ -133,11 +133,16 @@ fn color(codes: &mut String, color: Color, base: u8) {
     codes.push_str(&format!("{code};"));
 }
 
-/// True if terminals disagree about how far the cursor moves behind it.
+/// True if terminals may disagree about how far the cursor moves behind it: all but single characters
+/// of scripts and marks whose width is old and settled.
 fn unsure(symbol: &str) -> bool {
     let mut chars = symbol.chars();
-    let first = chars.next().unwrap_or(' ');
-    chars.next().is_some() || first as u32 >= 0x1_f000 || ('\u{2600}'..='\u{27bf}').contains(&first)
+    let (Some(c), None) = (chars.next(), chars.next()) else { return true };
+    !matches!(c,
+        ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{391}'..='\u{482}' | '\u{48a}'..='\u{52f}'
+        | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}' | '\u{2190}'..='\u{21ff}' | '\u{2200}'..='\u{22ff}'
+        | '\u{2400}'..='\u{2426}' | '\u{2500}'..='\u{25fc}' | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{fffd}')
 }
 
 impl Backend for CellWriter {

@@ -2,5 +2,6 @@
 
 mod driver;
 mod keys;
+mod lossless;
 mod random;
 mod screens;
