@@ -7,7 +7,7 @@ use super::msg::{Effect, SessionOp};
 use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
-use super::{alter, figures, navigate, slash};
+use super::{alter, copy, figures, navigate, slash};
 use crate::protocol::Command;
 
 /// Lines that the wheel of lists turns at once.
@@ -53,8 +53,8 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         ChatTop | ChatFirst => navigate::top(app),
         ChatEnd | ChatLast => navigate::end(app),
         Tokens | ChatTokens => navigate::tokens(app),
-        Copy | ChatCopy => return copy(app, None),
-        CopyCode | ChatCopyCode => return copy(app, Some(argument)),
+        Copy | ChatCopy => return copy::copy(app, None),
+        CopyCode | ChatCopyCode => return copy::copy(app, Some(argument)),
         Search | ChatSearch => return search(app, false, argument),
         SearchAll => return search(app, true, argument),
         NewChat | SessionNew => return new_chat(app),
@@ -128,9 +128,10 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
 
 /// Closes or stops one thing after another, from the innermost.
 fn escape(app: &mut App) -> Vec<Effect> {
-    if app.overlay.take().is_some() {
-    } else if navigate::leave_tokens(app) {
-    } else if app.running.as_ref().is_some_and(|running| !running.stopping) {
+    if app.overlay.take().is_some() || navigate::leave_tokens(app) {
+        return Vec::new();
+    }
+    if app.running.as_ref().is_some_and(|running| !running.stopping) {
         return generate::stop(app);
     } else if app.editing.take().is_some() {
         app.prompt.set("");
@@ -259,55 +260,6 @@ fn search(app: &mut App, all: bool, text: &str) -> Vec<Effect> {
     let list = List { query: text.to_owned(), at: 0 };
     app.overlay = Some(Overlay::Search(self::Search { list, all, hits: Vec::new() }));
     search_again(app)
-}
-
-/// Copies the chosen message or the last answer, or a code block of it.
-fn copy(app: &mut App, code: Option<&str>) -> Vec<Effect> {
-    let chosen = app.selected.and_then(|place| app.chat.path().get(place).copied());
-    let Some(node) = chosen.or_else(|| app.chat.last_answer()).and_then(|id| app.chat.node(id)) else {
-        app.say("There is nothing to copy yet");
-        return Vec::new();
-    };
-    let Some(which) = code else {
-        let text = node.text.clone();
-        app.say(format!("Copied {} characters", text.chars().count()));
-        return vec![Effect::Copy(text)];
-    };
-    let blocks = code_blocks(&node.text);
-    let block = match which.parse::<usize>() {
-        Ok(n) => n.checked_sub(1).and_then(|n| blocks.get(n)),
-        Err(_) => blocks.last(),
-    };
-    let Some(block) = block.cloned() else {
-        app.say(format!("This message has {} code blocks", blocks.len()));
-        return Vec::new();
-    };
-    app.say(format!("Copied {} lines of code", block.lines().count()));
-    vec![Effect::Copy(block)]
-}
-
-/// The fenced blocks of a Markdown text; one that is not closed yet counts too.
-pub(super) fn code_blocks(text: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, usize, String)> = None;
-    for line in text.split_inclusive('\n') {
-        let bare = line.trim_start();
-        let indent = line.len() - bare.len();
-        let fence: String = bare.chars().take_while(|c| bare.starts_with(*c) && matches!(c, '`' | '~')).collect();
-        match &mut open {
-            None if fence.len() >= 3 => open = Some((fence, indent, String::new())),
-            None => {}
-            Some((opening, ..)) if fence.starts_with(opening.as_str()) && bare.trim_end().len() == fence.len() => {
-                blocks.extend(open.take().map(|(.., block)| block));
-            }
-            Some((_, indent, block)) => {
-                let cut = line.bytes().take(*indent).take_while(|b| *b == b' ').count();
-                block.push_str(&line[cut..]);
-            }
-        }
-    }
-    blocks.extend(open.map(|(.., block)| block));
-    blocks
 }
 
 fn new_chat(app: &mut App) -> Vec<Effect> {

@@ -12,6 +12,7 @@ mod act;
 pub mod action;
 pub mod alter;
 pub mod chat;
+mod copy;
 mod figures;
 mod generate;
 pub mod key;

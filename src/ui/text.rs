@@ -172,7 +172,7 @@ mod tests {
     fn words_are_kept_together_and_long_ones_broken() {
         let style = Style::default();
         let lines = wrap(&[("one two three abcdefghijk".into(), style)], 8, &[], &[]);
-        assert_eq!(plain(&lines), ["one two ", "three ", "abcdefgh", "ijk"]);
+        assert_eq!(plain(&lines), ["one two ", "three ab", "cdefghij", "k"]);
         let mark = [Span::raw("- ")];
         let gap = [Span::raw("  ")];
         let lines = wrap(&[("漢字漢字 ok".into(), style)], 6, &mark, &gap);

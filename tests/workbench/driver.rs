@@ -12,22 +12,22 @@ use bit_axon::ui::theme::{Depth, Theme};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-pub const LAYERS: usize = 12;
-pub const EXPERTS: usize = 8;
+pub(super) const LAYERS: usize = 12;
+pub(super) const EXPERTS: usize = 8;
 
-pub struct Driver {
-    pub app: App,
-    pub theme: Theme,
-    pub effects: Vec<Effect>,
+pub(super) struct Driver {
+    pub(super) app: App,
+    pub(super) theme: Theme,
+    pub(super) effects: Vec<Effect>,
     screen: Screen,
     terminal: Terminal<TestBackend>,
     /// What the model will say, word by word, to one request after another.
-    pub answers: VecDeque<String>,
+    pub(super) answers: VecDeque<String>,
     requests: VecDeque<Request>,
-    pub saved: Vec<Change>,
+    pub(super) saved: Vec<Change>,
 }
 
-pub fn info() -> ModelInfo {
+pub(super) fn info() -> ModelInfo {
     let layers = (0..LAYERS).map(|l| {
         if l < 4 {
             "ssm"
@@ -54,7 +54,7 @@ pub fn info() -> ModelInfo {
 }
 
 /// Routing that follows from a number alone.
-pub fn routing(n: usize) -> TokenRouting {
+pub(super) fn routing(n: usize) -> TokenRouting {
     let layer = |layer: usize| {
         let first = (n * 7 + layer * 3) % EXPERTS;
         let second = (first + 1 + (n + layer) % 3) % (EXPERTS - 1);
@@ -66,7 +66,7 @@ pub fn routing(n: usize) -> TokenRouting {
 }
 
 impl Driver {
-    pub fn new(columns: u16, rows: u16) -> Self {
+    pub(super) fn new(columns: u16, rows: u16) -> Self {
         let mut driver = Self {
             app: App::new("small"),
             theme: Theme::built_in("dark", Depth::True, false).unwrap(),
@@ -84,7 +84,7 @@ impl Driver {
     }
 
     /// With a model.
-    pub fn opened(columns: u16, rows: u16) -> Self {
+    pub(super) fn opened(columns: u16, rows: u16) -> Self {
         let mut driver = Self::new(columns, rows);
         let needs = vec![(4096, 30 << 20), (16384, 34 << 20), (65536, 52 << 20)];
         let label = "random weights".to_owned();
@@ -93,7 +93,7 @@ impl Driver {
         driver
     }
 
-    pub fn snapshot(&mut self, tokens: usize) {
+    pub(super) fn snapshot(&mut self, tokens: usize) {
         let layer = |layer: usize| LayerMemory {
             layer,
             kv: if layer < 4 { 0 } else { 1024 * tokens as u64 },
@@ -119,7 +119,7 @@ impl Driver {
         self.send(Msg::Machine(MachineMemory { process: 61 << 20, used: 5 << 30, total: 24 << 30 }));
     }
 
-    pub fn send(&mut self, msg: Msg) {
+    pub(super) fn send(&mut self, msg: Msg) {
         for effect in update(&mut self.app, msg) {
             match &effect {
                 Effect::Engine(Command::Generate(request)) => self.requests.push_back(request.clone()),
@@ -131,14 +131,14 @@ impl Driver {
     }
 
     /// Time goes by.
-    pub fn wait(&mut self, seconds: f64) {
+    pub(super) fn wait(&mut self, seconds: f64) {
         let now = self.app.now + seconds;
         self.send(Msg::Tick(now));
         self.draw();
     }
 
     /// Draws, and tells the app what was seen, as the loop does.
-    pub fn draw(&mut self) {
+    pub(super) fn draw(&mut self) {
         let (app, theme, screen) = (&self.app, &self.theme, &mut self.screen);
         let mut drawn = app.drawn;
         self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame)).unwrap();
@@ -146,14 +146,14 @@ impl Driver {
         self.send(Msg::Drawn(drawn));
     }
 
-    pub fn resize(&mut self, columns: u16, rows: u16) {
+    pub(super) fn resize(&mut self, columns: u16, rows: u16) {
         self.terminal.backend_mut().resize(columns, rows);
         self.send(Msg::Resize(columns, rows));
         self.draw();
     }
 
     /// Types: letters as they are, other keys as `<enter>`.
-    pub fn keys(&mut self, keys: &str) -> &mut Self {
+    pub(super) fn keys(&mut self, keys: &str) -> &mut Self {
         let mut rest = keys;
         while let Some(c) = rest.chars().next() {
             // The name may itself end with the closing mark: `<alt->>`.
@@ -168,14 +168,14 @@ impl Driver {
         self
     }
 
-    pub fn key(&mut self, key: Key) {
+    pub(super) fn key(&mut self, key: Key) {
         self.send(Msg::Key(key));
         self.draw();
     }
 
     /// The model takes up the next request and says so many words of its answer; all of them, and
     /// the end, if there are no more.
-    pub fn answer(&mut self, words: usize) {
+    pub(super) fn answer(&mut self, words: usize) {
         let Some(request) = self.requests.pop_front() else { return };
         let id = request.id;
         let text = self.answers.pop_front().unwrap_or_else(|| "It is so.".into());
@@ -213,7 +213,7 @@ impl Driver {
         self.wait(0.5);
     }
 
-    pub fn finish(&mut self, id: u64, reason: FinishReason, generated_tokens: usize) {
+    pub(super) fn finish(&mut self, id: u64, reason: FinishReason, generated_tokens: usize) {
         let stats = Stats {
             prompt_tokens: 20,
             reused_tokens: 4,
@@ -226,7 +226,7 @@ impl Driver {
     }
 
     /// The running request hears that it is cancelled.
-    pub fn cancelled(&mut self) {
+    pub(super) fn cancelled(&mut self) {
         if let Some(request) = self.requests.pop_front() {
             self.finish(request.id, FinishReason::Cancelled, 3);
         }
@@ -234,7 +234,7 @@ impl Driver {
     }
 
     /// The screen as text.
-    pub fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         self.draw();
         let buffer = self.terminal.backend().buffer();
         let mut text = String::new();

@@ -13,7 +13,7 @@ fn no_token_is_lost_or_reordered() {
         let words: Vec<String> = (0..100 + seed % 200).map(|i| format!("w{}", said + i)).collect();
         driver.answers.push_back(words.join(" "));
         driver.keys("go<enter>");
-        let cancelled = seed % 5 == 0;
+        let cancelled = seed.is_multiple_of(5);
         let heard = if cancelled { words.len() / 2 } else { words.len() };
         driver.resize(20 + (seed % 180) as u16, 8 + (seed % 50) as u16);
         driver.answer(if cancelled { heard } else { usize::MAX });
@@ -36,7 +36,7 @@ fn no_token_is_lost_or_reordered() {
             .collect();
         assert!(shown.ends_with(&last), "{shown:?} does not end with {last:?}");
         said += words.len();
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             driver.answers.push_back("forked on".into());
             driver.keys("<ctrl-t><right><right><down><enter>").answer(usize::MAX);
             assert!(driver.app.chat.node(driver.app.chat.last_answer().unwrap()).unwrap().text.ends_with("forked on"));

@@ -110,8 +110,9 @@ impl Rendered {
                 self.finished(start, &place);
             }
             at = next;
-            if at - start > LONGEST {
-                let end = text[start..at].rfind([' ', '\n']).map_or(at, |space| start + space + 1);
+            while at - start > LONGEST {
+                let most = text.floor_char_boundary(start + LONGEST);
+                let end = text[start..most].rfind([' ', '\n']).map_or(most, |space| start + space + 1);
                 self.block(&text[start..end], &mut place, theme);
                 start = end;
                 self.finished(start, &place);
@@ -210,7 +211,7 @@ fn begins_block(line: &str, before: &str) -> bool {
     let hashes = line.bytes().take_while(|b| *b == b'#').count();
     let heading = |line: &str, hashes: usize| (1..=6).contains(&hashes) && line[hashes..].starts_with(' ');
     let above = before.bytes().take_while(|b| *b == b'#').count();
-    heading(line, hashes) || heading(before, above) || (is_item(line) && is_item(before))
+    heading(line, hashes) || heading(before, above) || (is_item(line) && (is_item(before) || before.starts_with(' ')))
 }
 
 #[cfg(test)]
