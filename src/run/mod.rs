@@ -10,6 +10,7 @@
 //!
 //! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
 
+mod depth;
 mod machine;
 pub mod store;
 
@@ -36,14 +37,19 @@ use crate::term;
 use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
-use crate::ui::theme::{Depth, Theme};
+use crate::ui::theme::Theme;
 use machine::Machine;
 use store::Store;
+
+pub use depth::color_depth;
 
 /// Between frames.
 const FRAME: Duration = Duration::from_millis(33);
 /// The same on a slow link.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
+/// Who types wants to see it at once: the same after a key, and on a slow link.
+const ECHO: Duration = Duration::from_millis(5);
+const SLOW_ECHO: Duration = Duration::from_millis(33);
 /// Between looks at memory.
 const LOOK: Duration = Duration::from_secs(2);
 /// Events taken in before a frame is drawn.
@@ -143,6 +149,8 @@ struct Loop {
     sync: bool,
     mouse: bool,
     slow_link: bool,
+    /// A key came since the last frame.
+    typed: bool,
     quit: bool,
 }
 
@@ -174,6 +182,7 @@ impl Loop {
             sync: term::has_sync(),
             mouse: setup.mouse,
             slow_link: setup.slow_link,
+            typed: false,
             quit: false,
         };
         this.look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -204,7 +213,12 @@ impl Loop {
 
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
     fn next_frame(&self) -> Option<Instant> {
-        let pause = if self.app.slow_link { SLOW_FRAME } else { FRAME };
+        let pause = match (self.app.slow_link, self.typed) {
+            (false, false) => FRAME,
+            (false, true) => ECHO,
+            (true, false) => SLOW_FRAME,
+            (true, true) => SLOW_ECHO,
+        };
         let ready = self.app.dirty && !self.output.busy();
         ready.then(|| self.last_frame.map_or_else(Instant::now, |last| last + pause))
     }
@@ -293,6 +307,7 @@ impl Loop {
     }
 
     fn input(&mut self, event: TermEvent) {
+        self.typed = true;
         match event {
             TermEvent::Key(key) => {
                 if let Some(key) = Key::from_event(key) {
@@ -414,7 +429,7 @@ impl Loop {
         self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame))?;
         let bytes = self.terminal.backend_mut().take();
         self.output.send(term::frame(bytes, self.sync));
-        self.app.dirty = false;
+        (self.app.dirty, self.typed) = (false, false);
         self.last_frame = Some(Instant::now());
         self.tell(Msg::Drawn(drawn));
         Ok(())
@@ -477,22 +492,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => pending().await,
-    }
-}
-
-/// How many colours the terminal says that it knows.
-pub fn color_depth(no_color: bool) -> Depth {
-    let var = |name: &str| std::env::var(name).unwrap_or_default();
-    let term = var("TERM");
-    if no_color || !var("NO_COLOR").is_empty() || term == "dumb" {
-        return Depth::None;
-    }
-    let truecolor = matches!(var("COLORTERM").as_str(), "truecolor" | "24bit");
-    if truecolor || term.ends_with("-direct") || term.contains("kitty") {
-        Depth::True
-    } else if term.contains("256") || var("TERM_PROGRAM") == "Apple_Terminal" {
-        Depth::Indexed
-    } else {
-        Depth::Sixteen
     }
 }

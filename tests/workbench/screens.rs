@@ -91,16 +91,28 @@ fn sessions_and_training() {
         driver.send(Msg::Sessions(vec![entry(3, "Rings of keys"), entry(2, "漢字 \u{1b}[2J"), entry(1, "Why?")]));
         driver.keys("<down>");
     });
-    at_all_sizes("training", |driver| drop(driver.keys("<f5>")));
+    at_all_sizes("training", |driver| {
+        let _ = driver.keys("<f5>");
+    });
 }
 
 #[test]
 fn overlays() {
-    at_all_sizes("help", |driver| drop(driver.keys("<f1>")));
-    at_all_sizes("palette", |driver| drop(driver.keys("<ctrl-p>br")));
-    at_all_sizes("search", |driver| drop(driver.keys("<ctrl-f>ring")));
-    at_all_sizes("settings", |driver| drop(driver.keys("<alt-s><down><right>")));
-    at_all_sizes("completion", |driver| drop(driver.keys("/re")));
+    at_all_sizes("help", |driver| {
+        let _ = driver.keys("<f1>");
+    });
+    at_all_sizes("palette", |driver| {
+        let _ = driver.keys("<ctrl-p>br");
+    });
+    at_all_sizes("search", |driver| {
+        let _ = driver.keys("<ctrl-f>ring");
+    });
+    at_all_sizes("settings", |driver| {
+        let _ = driver.keys("<alt-s><down><right>");
+    });
+    at_all_sizes("completion", |driver| {
+        let _ = driver.keys("/re");
+    });
 }
 
 #[test]
