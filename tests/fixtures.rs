@@ -143,7 +143,6 @@ fn the_fast_paths_divergence_is_known() {
                 let options = Options { exact: false, kv: Some(kv), ..exact(level) };
                 let (found, _) = read(&mut open(name, &options), &want.ids, 64);
                 let divergence = mean_divergence(&want.logits, &found, want.logits.len() / want.ids.len());
-                println!("{name}, {level}, {kv:?}: {divergence:.1e}");
                 assert!(divergence < limit, "{name}, {level}, {kv:?}: {divergence}");
             }
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::spec::{Mixer, ModelSpec};
+use super::spec::{LayerSpec, Mixer, ModelSpec};
 use crate::protocol::{LayerMemory, MemoryReport};
 
 /// How keys and values are kept.
@@ -30,13 +30,16 @@ impl KvFormat {
 
 /// Tokens between states that are kept for rewinding.
 const REWIND_INTERVAL: usize = 64;
+/// Tokens whose inputs of the recurrence are kept as well.
+const REWIND_LOGGED: usize = 128;
 /// Tokens that a forward pass reads at once, for the estimate of its buffers.
-const CHUNK: u64 = 512;
+const CHUNK: usize = 256;
 
-/// What a model of this shape will hold after `context` tokens. `weights` are its bytes; `scratch`
-/// is an estimate, since each backend has buffers of its own.
+/// What a model of this shape will hold after `context` tokens. `weights` are its bytes. What is kept
+/// for rewinding and `scratch` are estimates, since each backend has its own; keys and values in f32
+/// mean the exact path.
 pub fn footprint(spec: &ModelSpec, weights: u64, context: usize, kv: KvFormat, rewind_budget: u64) -> MemoryReport {
-    let layer = |(layer, l): (usize, &super::spec::LayerSpec)| match &l.mixer {
+    let layer = |(layer, l): (usize, &LayerSpec)| match &l.mixer {
         Mixer::Attention(a) => {
             let kv_filled = context.min(a.window);
             let kv = 2 * kv_filled as u64 * kv.bytes(a.heads, a.head_dim);
@@ -49,23 +52,54 @@ pub fn footprint(spec: &ModelSpec, weights: u64, context: usize, kv: KvFormat, r
         }
     };
     let layers: Vec<LayerMemory> = spec.layers.iter().enumerate().map(layer).collect();
-    let state: u64 = layers.iter().map(|l| l.ssm).sum();
-    let rewind = (state * context.div_ceil(REWIND_INTERVAL) as u64).min(rewind_budget);
-    MemoryReport { weights, layers, rewind, rewind_budget, scratch: scratch(spec) }
+    let rewind = rewind(spec, &layers, context, kv, rewind_budget);
+    MemoryReport { weights, layers, rewind, rewind_budget, scratch: scratch(spec, kv) }
 }
 
-fn scratch(spec: &ModelSpec) -> u64 {
-    let mixer = |m: &Mixer| match m {
-        Mixer::Ssm(s) => 4 * s.inner,
-        Mixer::Attention(a) => 4 * a.heads * a.head_dim,
+/// States at intervals, inputs of the recurrence for the newest tokens, and the keys and values that
+/// have left the window but are still needed to return to the oldest state.
+fn rewind(spec: &ModelSpec, layers: &[LayerMemory], context: usize, kv: KvFormat, budget: u64) -> u64 {
+    let mixers = || spec.layers.iter().map(|l| &l.mixer);
+    let log = |m: &Mixer| match m {
+        Mixer::Ssm(s) => 4 * (REWIND_LOGGED * (s.inner + 2 * s.state + 1)) as u64,
+        Mixer::Attention(_) => 0,
     };
-    let widest = spec.layers.iter().map(|l| {
-        let experts =
-            l.feed_forward.map_or(0, |m| (m.top_k + usize::from(m.shared)) * (2 * m.intermediate + spec.hidden));
-        mixer(&l.mixer).max(experts)
-    });
-    let a_token = 3 * spec.hidden + widest.max().unwrap_or(0);
-    4 * (CHUNK * a_token as u64 + spec.vocab as u64)
+    // The fast path keeps states as halves.
+    let state = layers.iter().map(|l| l.ssm).sum::<u64>() / if kv == KvFormat::F32 { 1 } else { 2 };
+    let older = |m: &Mixer| match m {
+        Mixer::Attention(a) => 2 * context.saturating_sub(a.window) as u64 * kv.bytes(a.heads, a.head_dim),
+        Mixer::Ssm(_) => 0,
+    };
+    let logs = Some(mixers().map(log).sum()).filter(|logs| *logs <= budget / 4).unwrap_or(0);
+    let kept = state * (context / REWIND_INTERVAL) as u64 + mixers().map(older).sum::<u64>();
+    kept.min(budget - logs) + logs
+}
+
+/// Buffers for the tokens of one pass, from the embedding to one row of logits.
+fn scratch(spec: &ModelSpec, kv: KvFormat) -> u64 {
+    let (mut wide, mut inner, mut small, mut attention) = (0, 0, 0, 0);
+    let (mut experts, mut gated) = (0, 0);
+    for l in &spec.layers {
+        match &l.mixer {
+            Mixer::Ssm(s) => {
+                (wide, inner, small) = (wide.max(2 * s.inner), inner.max(s.inner), small.max(2 * s.state + 1));
+            }
+            Mixer::Attention(a) => {
+                let width = a.heads * a.head_dim;
+                (wide, inner) = (wide.max(3 * width), inner.max(width));
+                // Each head has a block of 32 keys and values of its own.
+                attention = attention.max(a.heads * (2 * 32 * a.head_dim + 2 * CHUNK));
+            }
+        }
+        if let Some(m) = &l.feed_forward {
+            wide = wide.max((m.top_k + usize::from(m.shared)) * spec.hidden);
+            (experts, gated) = (experts.max(m.experts + 1), gated.max(2 * m.intermediate));
+        }
+    }
+    let token = spec.embed + 3 * spec.hidden + wide + 2 * inner + small + experts + gated;
+    // The inputs of matrices once more as bytes, with their scales.
+    let bytes = if kv == KvFormat::F32 { 0 } else { spec.hidden + inner.max(gated / 2) };
+    4 * (CHUNK * token + attention + spec.vocab) as u64 + (CHUNK * bytes) as u64 * 5 / 4
 }
 
 /// An error, with both numbers, if something needs more memory than there is.

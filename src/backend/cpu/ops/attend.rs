@@ -154,13 +154,22 @@ fn widen<V: Vector>(from: &Numbers, start: usize, to: &mut [f32]) {
         Numbers::F32(from) => to.copy_from_slice(&from[start..start + n]),
         Numbers::F16(from) => {
             let from: &[f16] = &from[start..start + n];
-            (0..whole).step_by(V::LANES).for_each(|i| V::load_f16(&from[i..]).store(&mut to[i..]));
-            (whole..n).for_each(|i| to[i] = from[i].to_f32());
+            // Loops, not closures: these would not be compiled with the level's instructions.
+            for i in (0..whole).step_by(V::LANES) {
+                V::load_f16(&from[i..]).store(&mut to[i..]);
+            }
+            for i in whole..n {
+                to[i] = from[i].to_f32();
+            }
         }
         Numbers::Q8(from, _) => {
             let from: &[i8] = &from[start..start + n];
-            (0..whole).step_by(V::LANES).for_each(|i| V::load_i8(&from[i..]).store(&mut to[i..]));
-            (whole..n).for_each(|i| to[i] = f32::from(from[i]));
+            for i in (0..whole).step_by(V::LANES) {
+                V::load_i8(&from[i..]).store(&mut to[i..]);
+            }
+            for i in whole..n {
+                to[i] = f32::from(from[i]);
+            }
         }
     }
 }
