@@ -4,6 +4,8 @@
 //!
 //! ```text
 //! cli -> everything            one file a command; the only room that prints
+//! run -> everything            the only loop: signals, keys, engine, time
+//! ui -> app -> protocol        the workbench: what it is, and how it looks
 //! engine -> backend -> model -> protocol
 //! telemetry, config -> protocol
 //! session -> chat -> protocol
@@ -18,8 +20,13 @@
 //! * [`config`]: the settings of the user.
 //! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
 //! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
+//! * [`app`]: the workbench without a screen: state, keys, and how messages change it.
+//! * [`ui`]: the workbench on a screen.
+//! * [`term`]: the terminal: taken over, given back, written to without waiting.
+//! * [`run`]: the only loop, where all of them meet.
 //! * [`cli`]: the command line.
 
+pub mod app;
 pub mod backend;
 pub mod chat;
 pub mod cli;
@@ -27,5 +34,8 @@ pub mod config;
 pub mod engine;
 pub mod model;
 pub mod protocol;
-pub mod telemetry;
+pub mod run;
 pub mod session;
+pub mod telemetry;
+pub mod term;
+pub mod ui;

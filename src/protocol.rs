@@ -42,6 +42,14 @@ pub enum Prompt {
     Chat(Vec<Message>),
     /// A conversation whose last message is the assistant's own, unfinished: it is continued.
     Continue(Vec<Message>),
+    /// A conversation, and the tokens with which the assistant's turn begins: it is continued exactly
+    /// there, whatever their text would be encoded to.
+    Fork {
+        /// The conversation before that turn.
+        messages: Vec<Message>,
+        /// How the turn begins.
+        answer: Vec<TokenId>,
+    },
     /// Text as it is.
     Text(String),
     /// Tokens as they are.

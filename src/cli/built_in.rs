@@ -16,6 +16,11 @@ use crate::model::tokenizer::{Tokenizer, byte_level};
 /// What it is called.
 const NAME: &str = "built-in model, random weights (it says nothing sensible)";
 
+/// The same in one word, for a screen.
+pub const SHORT_NAME: &str = "small";
+/// What must stand beside that word.
+pub const LABEL: &str = "random weights";
+
 /// The files of a model folder, as bytes.
 struct Parts {
     /// config.json

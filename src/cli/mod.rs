@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod built_in;
+pub mod chat;
 pub mod completions;
 pub mod config;
 #[cfg(feature = "hub")]
@@ -63,6 +64,7 @@ NO_COLOR=1 turns colours off.";
 /// In the order in which help lists them.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Chat(chat::ChatArgs),
     Run(run::RunArgs),
     Sessions(sessions::SessionsArgs),
     Trace(trace::TraceArgs),
@@ -80,6 +82,7 @@ enum Command {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Chat(args) => chat::run(args),
         Command::Run(args) => run::run(args, run::open),
         Command::Sessions(args) => sessions::run(args),
         Command::Trace(args) => trace::run(args),
@@ -96,8 +99,8 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// What `bit-axon` alone does on a terminal: the one place to change when there is a screen to open.
-const WITHOUT_COMMAND: [&str; 3] = ["bit-axon", "run", "--chat"];
+/// What `bit-axon` alone does on a terminal.
+const WITHOUT_COMMAND: [&str; 2] = ["bit-axon", "chat"];
 
 /// The definition of the command line, from which help, completions and man pages are made.
 pub fn command() -> clap::Command {
@@ -106,9 +109,12 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    keep_blocks_together();
     let parsed = Cli::try_parse().and_then(|cli| match cli.command {
         Some(command) => Ok(Some(command)),
-        None if io::stdin().is_terminal() => Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command),
+        None if io::stdin().is_terminal() && io::stdout().is_terminal() => {
+            Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command)
+        }
         None => Ok(None),
     });
     let result = match parsed {
@@ -121,6 +127,16 @@ pub fn main() -> ExitCode {
         }
     };
     result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Blocks of keys and values come from the heap, not each in pages of its own, of which it would leave
+/// a part unused: some megabytes for a large window.
+fn keep_blocks_together() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets a number in the allocator, before any thread is started.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
+    }
 }
 
 /// Says what went wrong on standard error, and gives the exit code that belongs to it.

@@ -54,6 +54,11 @@ fn encode(model: &Loaded, prompt: &Prompt) -> Result<Vec<TokenId>> {
         Prompt::Tokens(tokens) => Ok(tokens.clone()),
         Prompt::Text(text) => tokenizer(model)?.encode(text),
         Prompt::Chat(messages) => model.template.encode(tokenizer(model)?, messages, Tail::Reply),
+        Prompt::Fork { messages, answer } => {
+            let mut tokens = model.template.encode(tokenizer(model)?, messages, Tail::Reply)?;
+            tokens.extend(answer);
+            Ok(tokens)
+        }
         Prompt::Continue(messages) => {
             let own = messages.last().is_some_and(|last| last.role == Role::Assistant);
             ensure!(own, "only a message of the model can be continued, and the last one is not");

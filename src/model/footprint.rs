@@ -96,7 +96,8 @@ fn scratch(spec: &ModelSpec, kv: KvFormat) -> u64 {
             (experts, gated) = (experts.max(m.experts + 1), gated.max(2 * m.intermediate));
         }
     }
-    let token = spec.embed + 3 * spec.hidden + wide + 2 * inner + small + experts + gated;
+    // Experts keep their two halves where the mixer before them had its own.
+    let token = spec.embed + 3 * spec.hidden + wide + (2 * inner).max(gated) + small + experts;
     // The inputs of matrices once more as bytes, with their scales.
     let bytes = if kv == KvFormat::F32 { 0 } else { spec.hidden + inner.max(gated / 2) };
     4 * (CHUNK * token + attention + spec.vocab) as u64 + (CHUNK * bytes) as u64 * 5 / 4

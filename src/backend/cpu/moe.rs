@@ -89,8 +89,8 @@ fn one_token(
     let slots = choices.k + usize::from(shared.is_some());
     let normed = &s.normed[..d];
     let x = Input { x: normed, q: s.normed_quantised.of(cx, normed, 1, d) };
-    let gates = s.gate[..slots * width].chunks_exact_mut(width);
-    let ups = s.up[..slots * width].chunks_exact_mut(width);
+    let gates = s.inner[..slots * width].chunks_exact_mut(width);
+    let ups = s.gated[..slots * width].chunks_exact_mut(width);
     let mut jobs: smallvec::SmallVec<[Job<'_>; 32]> = smallvec::SmallVec::new();
     for (slot, (gate, up)) in gates.zip(ups).enumerate() {
         jobs.push(Job { w: &expert(slot).gate, x, out: gate });
@@ -100,8 +100,8 @@ fn one_token(
     drop(jobs);
 
     let mut jobs: smallvec::SmallVec<[Job<'_>; 32]> = smallvec::SmallVec::new();
-    let gates = s.gate[..slots * width].chunks_exact_mut(width);
-    let ups = s.up[..slots * width].chunks_exact(width);
+    let gates = s.inner[..slots * width].chunks_exact_mut(width);
+    let ups = s.gated[..slots * width].chunks_exact(width);
     let outs = s.wide[..slots * d].chunks_exact_mut(d);
     for (slot, (((gate, up), out), quantised)) in gates.zip(ups).zip(outs).zip(&mut s.slots).enumerate() {
         ops::silu_mul(cx.level, gate, up);
@@ -142,13 +142,13 @@ fn many_tokens(
         }
         let gathered = &s.mixed[..n * d];
         let x = Input { x: gathered, q: s.quantised.of(cx, gathered, n, d) };
-        let (gate, up) = (&mut s.gate[..n * width], &mut s.up[..n * width]);
+        let (gate, up) = (&mut s.inner[..n * width], &mut s.gated[..n * width]);
         linear(cx, n, &mut [Job { w: &expert.gate, x, out: &mut *gate }, Job { w: &expert.up, x, out: &mut *up }]);
         let up = &*up;
         for_each(&cx.pool, Pieces::new(gate, 8 * width), |i, gate| {
             ops::silu_mul(cx.level, gate, &up[i * 8 * width..][..gate.len()]);
         });
-        let gate = &s.gate[..n * width];
+        let gate = &s.inner[..n * width];
         let x = Input { x: gate, q: s.quantised.of(cx, gate, n, width) };
         let out = &mut s.mixed[..n * d];
         linear(cx, n, &mut [Job { w: &expert.down, x, out: &mut *out }]);

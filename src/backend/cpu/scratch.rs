@@ -22,11 +22,12 @@ pub(crate) struct Scratch {
     /// `[xb | z]` of the state space (T, 2E); q, k and v of attention one after the other; outputs of
     /// the experts for each token in the order of its choices, the shared one last (T, k + 1, D).
     pub(crate) wide: Vec<f32>,
-    /// Convolved inputs: (T, E)
+    /// Convolved inputs (T, E); gates of the experts (T, I), or (k + 1, I) for one token.
     pub(crate) inner: Vec<f32>,
     /// `[B | C | dt]`: (T, 2N + 1)
     pub(crate) dbc: Vec<f32>,
-    /// Output of the recurrence (T, E), or of attention's heads (T, H * hd).
+    /// Output of the recurrence (T, E), or of attention's heads (T, H * hd); the other half of the
+    /// experts' activations, as the gates.
     pub(crate) gated: Vec<f32>,
     /// For each head: see [`AttendScratch`].
     pub(crate) heads: Vec<f32>,
@@ -34,10 +35,6 @@ pub(crate) struct Scratch {
     pub(crate) gates: Vec<f32>,
     /// The shared expert's gate: (T)
     pub(crate) shared_gate: Vec<f32>,
-    /// (T, I), or (k + 1, I) for one token.
-    pub(crate) gate: Vec<f32>,
-    /// As `gate`.
-    pub(crate) up: Vec<f32>,
     /// Logits: (T, V), or one row of them.
     pub(crate) logits: Vec<f32>,
     /// Normed inputs as bytes.
@@ -105,14 +102,12 @@ impl Scratch {
             normed: buffer(t * d),
             mixed: buffer(t * d),
             wide: buffer(t * wide),
-            inner: buffer(t * inner),
+            inner: buffer((t * inner).max(t.max(slots) * width)),
             dbc: buffer(t * dbc),
-            gated: buffer(t * inner),
+            gated: buffer((t * inner).max(t.max(slots) * width)),
             heads: buffer(heads),
             gates: buffer(t * experts),
             shared_gate: buffer(t),
-            gate: buffer(t.max(slots) * width),
-            up: buffer(t.max(slots) * width),
             logits: buffer(spec.vocab),
             normed_quantised: Bytes8::new(fast),
             quantised: Bytes8::new(fast),
@@ -135,8 +130,6 @@ impl Scratch {
             &self.heads,
             &self.gates,
             &self.shared_gate,
-            &self.gate,
-            &self.up,
             &self.logits,
         ];
         let quantised = self.slots.iter().chain([&self.normed_quantised, &self.quantised]);

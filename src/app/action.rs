@@ -1,0 +1,237 @@
+//! Everything that can be done, in one table: keys, palette, slash commands and help come from it.
+
+/// Where a key has its meaning. The more special one wins over `Everywhere`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Context {
+    /// Wherever the focus is.
+    Everywhere,
+    /// In the prompt editor.
+    Prompt,
+    /// In the chat.
+    Chat,
+    /// In the routing pane or view.
+    Routing,
+    /// In the token view.
+    Tokens,
+    /// In the list of sessions.
+    Sessions,
+    /// In lists that lie over the screen: palette, search, settings, help.
+    List,
+}
+
+impl Context {
+    /// All, in the order of the help.
+    pub const ALL: [Context; 7] = [
+        Context::Everywhere,
+        Context::Prompt,
+        Context::Chat,
+        Context::Tokens,
+        Context::Routing,
+        Context::Sessions,
+        Context::List,
+    ];
+
+    /// What it is called in help and in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Context::Everywhere => "everywhere",
+            Context::Prompt => "prompt",
+            Context::Chat => "chat",
+            Context::Routing => "routing",
+            Context::Tokens => "tokens",
+            Context::Sessions => "sessions",
+            Context::List => "list",
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct ActionInfo {
+    /// What is done.
+    pub action: Action,
+    /// Its name: in the config file, in the palette, and behind a slash.
+    pub name: &'static str,
+    /// Where its keys have this meaning.
+    pub context: Context,
+    /// Keys unless the config file says otherwise.
+    pub keys: &'static [&'static str],
+    /// What may follow the name on a slash line; empty if nothing.
+    pub argument: &'static str,
+    /// What it does, for people.
+    pub about: &'static str,
+}
+
+macro_rules! actions {
+    ($($variant:ident $name:literal $context:ident [$($key:literal),*] $argument:literal $about:literal)*) => {
+        /// What the user can ask for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Action {
+            $(#[doc = $about] $variant,)*
+        }
+
+        /// All actions, in the order in which help and palette show them.
+        pub static ACTIONS: &[ActionInfo] = &[$(ActionInfo {
+            action: Action::$variant,
+            name: $name,
+            context: Context::$context,
+            keys: &[$($key),*],
+            argument: $argument,
+            about: $about,
+        },)*];
+    };
+}
+
+actions! {
+    Help "help" Everywhere ["f1"] "" "Show the keys and commands"
+    Palette "palette" Everywhere ["ctrl-p"] "" "Find an action by name"
+    Interrupt "interrupt" Everywhere ["ctrl-c"] "" "Stop the answer, clear the prompt, then leave"
+    Escape "escape" Everywhere ["esc"] "" "Close what is open, stop the answer, or return to the prompt"
+    Stop "stop" Everywhere [] "" "Stop the answer and keep what is there"
+    ViewWorkbench "workbench" Everywhere ["f2", "alt-1"] "" "Chat, routing, heat and memory on one screen"
+    ViewRouting "routing" Everywhere ["f3", "alt-2"] "" "The experts of every layer, in full"
+    ViewSessions "sessions" Everywhere ["f4", "alt-3"] "" "Saved conversations"
+    ViewTraining "training" Everywhere ["f5", "alt-4"] "" "Training runs"
+    NextPane "next-pane" Everywhere ["tab"] "" "Move the focus to the next pane"
+    PreviousPane "previous-pane" Everywhere ["shift-tab"] "" "Move the focus to the pane before"
+    Zoom "zoom" Everywhere ["alt-z", "f6"] "" "Give the focused pane the whole screen, or take it back"
+    HidePane "hide" Everywhere ["alt-h"] "[PANE]" "Hide the focused pane"
+    ShowPanes "show" Everywhere ["alt-a"] "[PANE]" "Show the hidden panes again"
+    Wider "wider" Everywhere ["alt-."] "" "Make the chat wider"
+    Narrower "narrower" Everywhere ["alt-,"] "" "Make the chat narrower"
+    Taller "taller" Everywhere ["alt-="] "" "Make the focused pane taller"
+    Shorter "shorter" Everywhere ["alt--"] "" "Make the focused pane shorter"
+    Regenerate "regenerate" Everywhere ["ctrl-r"] "" "Answer again, as a branch beside this answer"
+    Edit "edit" Everywhere ["alt-e"] "" "Edit the chosen message of yours and send it as a branch"
+    PreviousBranch "previous-branch" Everywhere ["alt-left"] "" "Walk to the branch before"
+    NextBranch "next-branch" Everywhere ["alt-right"] "" "Walk to the next branch"
+    SelectUp "select-up" Everywhere ["alt-up"] "" "Choose the message above"
+    SelectDown "select-down" Everywhere ["alt-down"] "" "Choose the message below"
+    ScrollUp "scroll-up" Everywhere ["pageup"] "" "Scroll the chat up by a page"
+    ScrollDown "scroll-down" Everywhere ["pagedown"] "" "Scroll the chat down by a page"
+    ChatTop "top" Everywhere ["alt-<"] "" "Scroll to the first message"
+    ChatEnd "end" Everywhere ["alt->"] "" "Scroll to the end and follow it"
+    Tokens "tokens" Everywhere ["ctrl-t"] "" "Walk the answer token by token"
+    Copy "copy" Everywhere ["alt-c"] "" "Copy the chosen message, else the last answer"
+    CopyCode "copy-code" Everywhere ["alt-k"] "[N]" "Copy the last code block of it, or block N"
+    Search "search" Everywhere ["ctrl-f"] "[TEXT]" "Search this chat"
+    SearchAll "search-all" Everywhere ["alt-f"] "[TEXT]" "Search all chats"
+    NewChat "new" Everywhere ["alt-n"] "" "Begin a new chat"
+    Rename "rename" Everywhere [] "TITLE" "Name this chat"
+    System "system" Everywhere [] "[TEXT]" "Set the system prompt of this chat; without text, show it"
+    Settings "settings" Everywhere ["alt-s"] "" "Sampling settings"
+    Temperature "temperature" Everywhere [] "X" "Set the temperature; 0 always takes the most likely token"
+    TopK "top-k" Everywhere [] "N" "Keep the N most likely tokens; 0 keeps all"
+    TopP "top-p" Everywhere [] "X" "Keep the tokens that make up this probability"
+    MinP "min-p" Everywhere [] "X" "Drop tokens below this share of the most likely one"
+    Penalty "repetition-penalty" Everywhere [] "X" "Make repeated tokens less likely; 1 changes nothing"
+    Seed "seed" Everywhere [] "[N]" "Fix the seed; without a number, draw fresh ones"
+    MaxTokens "max-tokens" Everywhere [] "N" "End an answer after N tokens"
+    Mute "mute" Everywhere [] "[LAYER.]EXPERT" "Mute an expert, or let it speak again"
+    Force "force" Everywhere [] "[LAYER.]EXPERT" "Force an expert, or let it go"
+    ExpertsPerToken "k" Everywhere [] "[LAYER.]N" "Choose N experts a token; 0 takes the model's own number"
+    RouterTemperature "router-temperature" Everywhere [] "X" "Divide the router's logits by X"
+    SharedExpert "shared" Everywhere [] "[LAYER]" "Switch the shared expert off, or on again"
+    Unalter "unalter" Everywhere ["alt-u"] "" "Undo all changes to the routing"
+    Compare "compare" Everywhere [] "" "Compare the routing of this answer with that of the branch before it"
+    Theme "theme" Everywhere ["alt-t"] "[NAME]" "Use the next theme, or the named one"
+    Redraw "redraw" Everywhere ["ctrl-l"] "" "Draw the screen anew"
+    Suspend "suspend" Everywhere ["ctrl-z"] "" "Go back to the shell for a while"
+    Quit "quit" Everywhere ["ctrl-q"] "" "Leave"
+
+    Send "send" Prompt ["enter"] "" "Send the prompt"
+    Newline "newline" Prompt ["alt-enter", "ctrl-j"] "" "Begin a new line"
+    HistoryBack "history-back" Prompt ["up"] "" "On the first line: the prompt before"
+    HistoryOn "history-on" Prompt ["down"] "" "On the last line: the next prompt"
+    Complete "complete" Prompt ["tab"] "" "Complete a slash command, else move to the next pane"
+
+    ChatUp "chat-up" Chat ["up", "k"] "" "Scroll up a line"
+    ChatDown "chat-down" Chat ["down", "j"] "" "Scroll down a line"
+    ChatSelectUp "chat-select-up" Chat ["p", "{"] "" "Choose the message above"
+    ChatSelectDown "chat-select-down" Chat ["n", "}"] "" "Choose the message below"
+    ChatFirst "chat-first" Chat ["g", "home"] "" "Go to the first message"
+    ChatLast "chat-last" Chat ["G", "end"] "" "Go to the end"
+    ChatTokens "chat-tokens" Chat ["t", "enter"] "" "Walk the chosen answer token by token"
+    ChatEdit "chat-edit" Chat ["e"] "" "Edit the chosen message"
+    ChatRegenerate "chat-regenerate" Chat ["r"] "" "Answer again"
+    ChatPrevious "chat-previous-branch" Chat ["left", "h"] "" "Walk to the branch before"
+    ChatNext "chat-next-branch" Chat ["right", "l"] "" "Walk to the next branch"
+    ChatCopy "chat-copy" Chat ["y"] "" "Copy the chosen message"
+    ChatCopyCode "chat-copy-code" Chat ["c"] "" "Copy its last code block"
+    ChatSearch "chat-search" Chat ["/"] "" "Search this chat"
+    ChatHelp "chat-help" Chat ["?"] "" "Show the keys"
+
+    TokenLeft "token-left" Tokens ["left", "h"] "" "The token before"
+    TokenRight "token-right" Tokens ["right", "l"] "" "The next token"
+    TokenBack "token-back" Tokens ["b", "shift-left"] "" "Ten tokens back"
+    TokenOn "token-on" Tokens ["w", "shift-right"] "" "Ten tokens on"
+    TokenFirst "token-first" Tokens ["g", "home"] "" "The first token"
+    TokenLast "token-last" Tokens ["G", "end"] "" "The last token"
+    TokenSurprise "token-surprise" Tokens ["s"] "" "The next token that was unlikely"
+    AlternativeUp "alternative-up" Tokens ["up", "k"] "" "The alternative above"
+    AlternativeDown "alternative-down" Tokens ["down", "j"] "" "The alternative below"
+    ForkHere "fork" Tokens ["enter", "f"] "" "Fork the answer here with the chosen alternative"
+
+    ExpertLeft "expert-left" Routing ["left", "h"] "" "The expert to the left"
+    ExpertRight "expert-right" Routing ["right", "l"] "" "The expert to the right"
+    LayerUp "layer-up" Routing ["up", "k"] "" "The layer above"
+    LayerDown "layer-down" Routing ["down", "j"] "" "The layer below"
+    Scope "scope" Routing ["s"] "" "Show this token, this answer or this session"
+    Measure "measure" Routing ["v"] "" "Show weights or choices"
+    MuteHere "mute-here" Routing ["m"] "" "Mute the chosen expert in this layer, or let it speak again"
+    MuteEverywhere "mute-everywhere" Routing ["M"] "" "The same in every layer"
+    ForceHere "force-here" Routing ["f"] "" "Force the chosen expert in this layer, or let it go"
+    ForceEverywhere "force-everywhere" Routing ["F"] "" "The same in every layer"
+    MoreExperts "more-experts" Routing ["+"] "" "One expert more a token in this layer"
+    FewerExperts "fewer-experts" Routing ["-"] "" "One expert fewer a token in this layer"
+    SharedHere "shared-here" Routing ["x"] "" "Switch the shared expert of this layer off, or on again"
+    UnalterHere "unalter-here" Routing ["u"] "" "Undo all changes to the routing"
+    CompareHere "compare-here" Routing ["c"] "" "Compare with the branch before, or stop comparing"
+    RegenerateHere "regenerate-here" Routing ["r"] "" "Answer again with the routing as it is now"
+
+    SessionUp "session-up" Sessions ["up", "k"] "" "The session above"
+    SessionDown "session-down" Sessions ["down", "j"] "" "The session below"
+    SessionOpen "session-open" Sessions ["enter"] "" "Open the chosen session"
+    SessionNew "session-new" Sessions ["n"] "" "Begin a new chat"
+    SessionRename "session-rename" Sessions ["r"] "" "Rename the chosen session"
+    SessionDelete "session-delete" Sessions ["d", "delete"] "" "Delete the chosen session; asks once"
+
+    ListUp "list-up" List ["up", "ctrl-p"] "" "The line above"
+    ListDown "list-down" List ["down", "ctrl-n"] "" "The line below"
+    ListPageUp "list-page-up" List ["pageup"] "" "A page up"
+    ListPageDown "list-page-down" List ["pagedown"] "" "A page down"
+    ListLess "list-less" List ["left"] "" "Less of it"
+    ListMore "list-more" List ["right"] "" "More of it"
+    ListTake "list-take" List ["enter"] "" "Take the chosen line"
+}
+
+impl Action {
+    /// Its line of the table.
+    pub fn info(self) -> &'static ActionInfo {
+        &ACTIONS[self as usize]
+    }
+
+    /// The action of this name.
+    pub fn named(name: &str) -> Option<Action> {
+        ACTIONS.iter().find(|info| info.name == name).map(|info| info.action)
+    }
+}
+
+/// What palette and slash lines offer: all that needs no place on the screen.
+pub fn commands() -> impl Iterator<Item = &'static ActionInfo> {
+    let hidden = [Action::Escape, Action::Interrupt, Action::NextPane, Action::PreviousPane];
+    ACTIONS.iter().filter(move |info| info.context == Context::Everywhere && !hidden.contains(&info.action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lines_are_in_order() {
+        for (i, info) in ACTIONS.iter().enumerate() {
+            assert_eq!(info.action as usize, i);
+            assert_eq!(Action::named(info.name), Some(info.action), "{} is there twice", info.name);
+        }
+    }
+}

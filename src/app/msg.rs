@@ -1,0 +1,107 @@
+//! What reaches the app, and what it asks for.
+
+use super::chat::Change;
+use super::key::Key;
+use super::overlay::Hit;
+use super::state::{Drawn, SessionEntry};
+use crate::protocol::{Command, EngineSnapshot, Event, HeatReading, MachineMemory, ModelInfo};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Msg {
+    /// Seconds since the start. Sent before what happened then.
+    Tick(f64),
+    /// A key was pressed.
+    Key(Key),
+    /// Text was pasted.
+    Paste(String),
+    /// The wheel was turned: lines, down is positive.
+    Wheel(i32),
+    /// The terminal has this many columns and rows now.
+    Resize(u16, u16),
+    /// What the last drawing found out.
+    Drawn(Drawn),
+    /// The model is open.
+    Opened(Box<Opened>),
+    /// It could not be opened, or the engine ended: what was said.
+    EngineGone(String),
+    /// The engine said something about a request.
+    Engine(Event),
+    /// The newest state of the engine.
+    Snapshot(Box<EngineSnapshot>),
+    /// What senses heat here; none if nothing does.
+    Sensor(Option<String>),
+    /// A reading of it.
+    Heat(HeatReading),
+    /// Memory of process and machine.
+    Machine(MachineMemory),
+    /// The saved sessions, newest first.
+    Sessions(Vec<SessionEntry>),
+    /// A saved session was read: its name on disk and all its changes.
+    SessionOpened(String, Vec<Change>),
+    /// What a search across all sessions found.
+    Found(Vec<Hit>),
+    /// The chat gets this system prompt.
+    System(String),
+    /// Prompts of earlier times, oldest first.
+    History(Vec<String>),
+    /// The terminal takes long to take what is written, or does no more.
+    SlowLink(bool),
+    /// Something the user should read.
+    Notice(String),
+    /// The theme in use now.
+    Theme(String),
+}
+
+/// What is known about a model once it is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The model.
+    pub info: ModelInfo,
+    /// What must be said of it at all times, as `random weights`; empty if nothing.
+    pub label: String,
+    /// Memory that contexts of these lengths need in all: (tokens, bytes).
+    pub needs: Vec<(usize, u64)>,
+    /// The most memory that it may take, in bytes.
+    pub budget: u64,
+}
+
+/// What is to be done outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Tell the engine.
+    Engine(Command),
+    /// The chat changed so: save it.
+    Record(Change),
+    /// Something about sessions.
+    Session(SessionOp),
+    /// Keep this prompt for later.
+    Remember(String),
+    /// Put this on the clipboard of the terminal.
+    Copy(String),
+    /// Use the theme of this name.
+    Theme(String),
+    /// Draw every cell again.
+    Redraw,
+    /// Give the terminal back until the shell continues us.
+    Suspend,
+    /// End.
+    Quit,
+}
+
+/// What can be asked about sessions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionOp {
+    /// What follows belongs to a new session.
+    New,
+    /// List them.
+    List,
+    /// Read one, and go on in it.
+    Open(String),
+    /// Name one.
+    Rename(String, String),
+    /// Delete one.
+    Delete(String),
+    /// Search all of them.
+    Search(String),
+}

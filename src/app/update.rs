@@ -1,0 +1,277 @@
+//! The one way in which the app changes.
+
+use super::act::act;
+use super::action::{Action, Context};
+use super::chat::{Change, Chat};
+use super::generate;
+use super::key::Key;
+use super::msg::{Effect, Msg};
+use super::navigate;
+use super::overlay::{Overlay, search_chat};
+use super::routing::{Fires, Load};
+use super::state::{App, Model, Pane, Scroll, View};
+use super::{act, figures, slash};
+
+/// Readings of heat that are kept: an hour of one a second.
+const READINGS: usize = 3600;
+
+/// Takes in what happened, and says what is to be done outside.
+pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
+    match msg {
+        Msg::Tick(now) => tick(app, now),
+        Msg::Key(key) => {
+            app.dirty = true;
+            return press(app, key);
+        }
+        Msg::Paste(text) => {
+            app.dirty = true;
+            return paste(app, &text);
+        }
+        Msg::Wheel(lines) => navigate::scroll(app, i64::from(lines)),
+        Msg::Resize(columns, rows) => {
+            app.size = (columns, rows);
+            app.dirty = true;
+        }
+        Msg::Drawn(drawn) => {
+            app.drawn = drawn;
+            if let Scroll::At(_) = app.scroll {
+                app.scroll = if drawn.at_end { Scroll::Follow } else { Scroll::At(drawn.top) };
+            }
+        }
+        Msg::Opened(opened) => {
+            app.live.session = Load::new(&opened.info.experts);
+            app.live.answer = Load::new(&opened.info.experts);
+            app.live.fires = Fires::default();
+            (app.live.answer_of, app.live.stale) = (None, true);
+            app.model = Model::Ready(opened);
+            app.dirty = true;
+        }
+        Msg::EngineGone(why) => {
+            let effects = generate::gone(app, &why);
+            app.model = Model::Gone(why);
+            app.dirty = true;
+            return effects;
+        }
+        Msg::Engine(event) => return generate::event(app, event),
+        Msg::Snapshot(snapshot) => {
+            if app.live.snapshot != *snapshot {
+                app.live.snapshot = *snapshot;
+                app.live.stale = true;
+            }
+        }
+        Msg::Sensor(sensor) => {
+            app.sensor = sensor;
+            app.dirty = true;
+        }
+        Msg::Heat(reading) => {
+            if app.live.heat.len() == READINGS {
+                app.live.heat.pop_front();
+            }
+            app.live.heat.push_back((app.now, reading));
+            app.live.stale = true;
+        }
+        Msg::Machine(machine) => {
+            // What is not seen is no reason to draw: a megabyte is the smallest step.
+            let steps = |m: crate::protocol::MachineMemory| (m.process >> 20, m.used >> 27, m.total >> 27);
+            if app.live.machine.map(steps) != Some(steps(machine)) {
+                app.live.machine = Some(machine);
+                app.live.stale = true;
+            }
+        }
+        Msg::Sessions(entries) => {
+            app.sessions.entries = entries;
+            app.sessions.at = app.sessions.at.min(app.sessions.entries.len().saturating_sub(1));
+            app.dirty = true;
+        }
+        Msg::SessionOpened(id, changes) => open_session(app, id, &changes),
+        Msg::Found(hits) => {
+            if let Some(Overlay::Search(search)) = &mut app.overlay {
+                search.hits.extend(hits);
+                app.dirty = true;
+            }
+        }
+        Msg::System(text) => {
+            return generate::change(app, Change::System { text }).into_iter().collect();
+        }
+        Msg::History(prompts) => app.prompt.history = prompts,
+        Msg::SlowLink(slow) => {
+            if slow != app.slow_link {
+                app.slow_link = slow;
+                app.say(if slow { "The link is slow: drawing less often" } else { "The link is fast again" });
+            }
+        }
+        Msg::Notice(text) => app.say(text),
+        Msg::Theme(name) => {
+            app.theme = name;
+            app.dirty = true;
+        }
+    }
+    Vec::new()
+}
+
+fn tick(app: &mut App, now: f64) {
+    app.now = app.now.max(now);
+    if app.notice.as_ref().is_some_and(|notice| notice.until <= app.now) {
+        app.notice = None;
+        app.dirty = true;
+    }
+    if app.live.stale && app.live.due <= app.now {
+        figures::refresh(app);
+    }
+}
+
+/// The contexts in which a key is looked up now, the most special first.
+fn contexts(app: &App) -> &'static [Context] {
+    match (app.view, app.focus) {
+        (View::Sessions, _) => &[Context::Sessions, Context::Everywhere],
+        (View::Routing, _) | (View::Workbench, Pane::Routing) => &[Context::Routing, Context::Everywhere],
+        (View::Workbench, Pane::Prompt) => &[Context::Prompt, Context::Everywhere],
+        (View::Workbench, Pane::Chat) if app.walk.is_some() => &[Context::Tokens, Context::Everywhere],
+        (View::Workbench, Pane::Chat) => &[Context::Chat, Context::Everywhere],
+        _ => &[Context::Everywhere],
+    }
+}
+
+fn press(app: &mut App, key: Key) -> Vec<Effect> {
+    if app.overlay.is_some() {
+        return press_overlay(app, key);
+    }
+    let action = app.keymap.action(contexts(app), key);
+    if action != Some(Action::SessionDelete) {
+        app.sessions.deleting = false;
+    }
+    let editing = app.view == View::Workbench && app.focus == Pane::Prompt;
+    match action {
+        // On inner lines these are the editor's.
+        Some(Action::HistoryBack) if editing => {
+            if !app.prompt.back() {
+                app.prompt.area.input(key.input());
+            }
+            Vec::new()
+        }
+        Some(Action::HistoryOn) if editing => {
+            if !app.prompt.on() {
+                app.prompt.area.input(key.input());
+            }
+            Vec::new()
+        }
+        Some(action) => act(app, action, ""),
+        None if editing => {
+            app.prompt.area.input(key.input());
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// Overlays take letters for themselves, and only a few actions besides those of lists.
+fn press_overlay(app: &mut App, key: Key) -> Vec<Effect> {
+    if let Some(action) = app.keymap.action(&[Context::List], key) {
+        return act::in_overlay(app, action);
+    }
+    let through =
+        [Action::Escape, Action::Interrupt, Action::Quit, Action::Suspend, Action::Redraw, Action::Theme, Action::Help];
+    if let Some(action) = app.keymap.action(&[Context::Everywhere], key)
+        && through.contains(&action)
+    {
+        return act(app, action, "");
+    }
+    let typed = key.typed();
+    let erased = key == Key::plain(crossterm::event::KeyCode::Backspace);
+    if let (Some(Overlay::Help(_)), Some('q' | '?')) = (&app.overlay, typed) {
+        app.overlay = None;
+        return Vec::new();
+    }
+    edit_query(app, |text| match typed {
+        Some(c) => text.push(c),
+        None if erased => drop(text.pop()),
+        None => {}
+    })
+}
+
+fn paste(app: &mut App, text: &str) -> Vec<Effect> {
+    if app.overlay.is_some() {
+        let line: String = text.chars().filter(|c| !c.is_control()).collect();
+        return edit_query(app, |query| query.push_str(&line));
+    }
+    if app.view == View::Workbench {
+        app.focus = Pane::Prompt;
+        app.prompt.paste(text);
+    }
+    Vec::new()
+}
+
+/// Changes what is typed into an overlay, and looks for it again.
+fn edit_query(app: &mut App, edit: impl Fn(&mut String)) -> Vec<Effect> {
+    match &mut app.overlay {
+        Some(Overlay::Palette(list)) => {
+            edit(&mut list.query);
+            list.at = 0;
+        }
+        Some(Overlay::Ask(ask)) => edit(&mut ask.text),
+        Some(Overlay::Search(search)) => {
+            let before = search.list.query.clone();
+            edit(&mut search.list.query);
+            if search.list.query != before {
+                return search_again(app);
+            }
+        }
+        _ => {}
+    }
+    Vec::new()
+}
+
+/// Looks for what is typed: here at once, elsewhere by asking.
+pub(super) fn search_again(app: &mut App) -> Vec<Effect> {
+    let Some(Overlay::Search(search)) = &mut app.overlay else { return Vec::new() };
+    search.hits = search_chat(&app.chat, &search.list.query);
+    search.list.at = 0;
+    if search.all && !search.list.query.trim().is_empty() {
+        return vec![Effect::Session(super::msg::SessionOp::Search(search.list.query.clone()))];
+    }
+    Vec::new()
+}
+
+fn open_session(app: &mut App, id: String, changes: &[Change]) {
+    let mut chat = Chat::default();
+    let misfits = changes.iter().filter(|change| chat.apply(change).is_err()).count();
+    navigate::replace_chat(app, chat);
+    app.sessions.open = Some(id);
+    app.view = View::Workbench;
+    if misfits > 0 {
+        app.say(format!("{misfits} entries of this session do not fit and were left out"));
+    }
+}
+
+/// Sends what is in the prompt: a command if it begins with a slash.
+pub(super) fn send(app: &mut App) -> Vec<Effect> {
+    let text = app.prompt.text();
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    if let Some(line) = slash::command_line(&text) {
+        let line = line.to_owned();
+        return match slash::parse(&line) {
+            Ok((action, argument)) => {
+                app.prompt.set("");
+                let mut effects: Vec<Effect> = remember(app, &text).into_iter().collect();
+                effects.extend(act(app, action, argument));
+                effects
+            }
+            Err(why) => {
+                app.say(why);
+                Vec::new()
+            }
+        };
+    }
+    // Two slashes begin a prompt that begins with one.
+    let prompt = text.strip_prefix('/').filter(|rest| rest.starts_with('/')).unwrap_or(&text);
+    let Some(mut effects) = generate::ask(app, prompt) else { return Vec::new() };
+    app.prompt.set("");
+    effects.extend(remember(app, &text));
+    effects
+}
+
+fn remember(app: &mut App, text: &str) -> Option<Effect> {
+    app.prompt.remember(text).then(|| Effect::Remember(text.to_owned()))
+}

@@ -1,0 +1,496 @@
+//! The only loop: waits for whatever comes first, takes in everything that is there, then draws once.
+//!
+//! ```text
+//!   signals ─┐
+//!   keys ────┤                        ┌─> engine
+//!   engine ──┼─ Msg ─> app::update ───┼─> store (sessions)
+//!   figures ─┤             │          └─> terminal (copy, suspend)
+//!   time ────┘        ui::draw ─> term::cells ─> term::output (a thread)
+//! ```
+//!
+//! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
+
+mod depth;
+mod machine;
+pub mod store;
+
+use std::collections::VecDeque;
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use crossterm::event::{Event as TermEvent, EventStream, MouseEventKind};
+use futures_util::StreamExt;
+use ratatui::Terminal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::app::chat::Change;
+use crate::app::key::Key;
+use crate::app::msg::{Effect, Msg, Opened, SessionOp};
+use crate::app::{App, next_wake, update};
+use crate::engine::{Engine, Events, Handle, Opening, Thread};
+use crate::protocol::{Command, EngineSnapshot};
+use crate::term;
+use crate::term::cells::CellWriter;
+use crate::term::output::Output;
+use crate::ui::Screen;
+use crate::ui::theme::Theme;
+use machine::Machine;
+use store::Store;
+
+pub use depth::color_depth;
+
+/// Between frames.
+const FRAME: Duration = Duration::from_millis(33);
+/// The same on a slow link.
+const SLOW_FRAME: Duration = Duration::from_millis(125);
+/// Who types wants to see it at once: the same after a key, and on a slow link.
+const ECHO: Duration = Duration::from_millis(5);
+const SLOW_ECHO: Duration = Duration::from_millis(33);
+/// Between looks at memory.
+const LOOK: Duration = Duration::from_secs(2);
+/// Events taken in before a frame is drawn.
+const AT_ONCE: usize = 4096;
+/// Lines that a step of the wheel scrolls.
+const WHEEL: i32 = 3;
+
+/// All that the workbench begins with.
+pub struct Setup {
+    /// Its state.
+    pub app: App,
+    /// Its looks.
+    pub theme: Theme,
+    /// The engine, which opens the model meanwhile.
+    pub opening: Opening,
+    /// What is known about the model, sent before the engine is ready.
+    pub facts: oneshot::Receiver<Facts>,
+    /// Where sessions are kept.
+    pub store: Box<dyn Store>,
+    /// Ask for the mouse.
+    pub mouse: bool,
+    /// The link is known to be slow.
+    pub slow_link: bool,
+    /// Messages that the workbench begins with.
+    pub first: Vec<Msg>,
+}
+
+/// What the loader of a model knows of it beside its [`crate::protocol::ModelInfo`].
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// What must be said of it at all times; empty if nothing.
+    pub label: String,
+    /// Memory that contexts of these lengths need: (tokens, bytes).
+    pub needs: Vec<(usize, u64)>,
+    /// The most memory that it may take.
+    pub budget: u64,
+}
+
+/// Runs the workbench until the user leaves.
+pub fn run(setup: Setup) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    term::restore_on_panic();
+    term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+    let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
+    term::leave();
+    ended
+}
+
+type Ready = Pin<Box<dyn Future<Output = Result<Engine>>>>;
+
+/// The engine, as far as it came.
+enum Link {
+    Opening(Ready),
+    Open { handle: Handle, events: Events, snapshot: watch::Receiver<EngineSnapshot>, thread: Thread },
+    Gone,
+}
+
+/// What woke the loop.
+enum Woken {
+    Quit,
+    Suspend,
+    Continued,
+    Input(Option<std::io::Result<TermEvent>>),
+    Engine(Option<crate::protocol::Event>),
+    Snapshot,
+    Opened(Result<Engine>),
+    Written,
+    Look,
+    Time,
+}
+
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    interrupt: Signal,
+    stop: Signal,
+    go_on: Signal,
+}
+
+struct Loop {
+    app: App,
+    theme: Theme,
+    screen: Screen,
+    terminal: Terminal<CellWriter>,
+    output: Output,
+    input: EventStream,
+    signals: Signals,
+    link: Link,
+    facts: oneshot::Receiver<Facts>,
+    store: Box<dyn Store>,
+    machine: Option<Machine>,
+    /// Commands that the engine had no room for yet.
+    backlog: VecDeque<Command>,
+    begun: Instant,
+    last_frame: Option<Instant>,
+    look: tokio::time::Interval,
+    sync: bool,
+    mouse: bool,
+    slow_link: bool,
+    /// A key came since the last frame.
+    typed: bool,
+    quit: bool,
+}
+
+impl Loop {
+    fn new(setup: Setup) -> Result<Self> {
+        let (columns, rows) = term::size();
+        let mut this = Self {
+            app: setup.app,
+            theme: setup.theme,
+            screen: Screen::default(),
+            terminal: Terminal::new(CellWriter::new(columns, rows))?,
+            output: Output::new(std::io::stdout())?,
+            input: EventStream::new(),
+            signals: Signals {
+                terminate: signal(SignalKind::terminate())?,
+                hang_up: signal(SignalKind::hangup())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
+                go_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
+            },
+            link: Link::Opening(Box::pin(setup.opening.ready())),
+            facts: setup.facts,
+            store: setup.store,
+            machine: Machine::new(),
+            backlog: VecDeque::new(),
+            begun: Instant::now(),
+            last_frame: None,
+            look: tokio::time::interval(LOOK),
+            sync: term::has_sync(),
+            mouse: setup.mouse,
+            slow_link: setup.slow_link,
+            typed: false,
+            quit: false,
+        };
+        this.look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        this.tell(Msg::Resize(columns, rows));
+        if this.slow_link {
+            this.app.slow_link = true;
+        }
+        for msg in setup.first {
+            this.tell(msg);
+        }
+        Ok(this)
+    }
+
+    async fn run(mut self) -> Result<()> {
+        self.draw()?;
+        while !self.quit {
+            let woken = self.wait().await;
+            self.tell(Msg::Tick(self.begun.elapsed().as_secs_f64()));
+            self.take(woken)?;
+            self.drain().await;
+            self.send_backlog();
+            if !self.quit && self.may_draw() {
+                self.draw()?;
+            }
+        }
+        self.end().await
+    }
+
+    /// When the next frame may be begun, if there is something to draw and nothing on its way.
+    fn next_frame(&self) -> Option<Instant> {
+        let pause = match (self.app.slow_link, self.typed) {
+            (false, false) => FRAME,
+            (false, true) => ECHO,
+            (true, false) => SLOW_FRAME,
+            (true, true) => SLOW_ECHO,
+        };
+        let ready = self.app.dirty && !self.output.busy();
+        ready.then(|| self.last_frame.map_or_else(Instant::now, |last| last + pause))
+    }
+
+    fn may_draw(&self) -> bool {
+        self.next_frame().is_some_and(|at| at <= Instant::now())
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let frame = self.next_frame();
+        let wake = next_wake(&self.app).map(|at| self.begun + Duration::from_secs_f64(at.max(0.0) + 0.001));
+        let timer = [frame, wake].into_iter().flatten().min();
+        let s = &mut self.signals;
+        tokio::select! {
+            biased;
+            _ = s.terminate.recv() => Woken::Quit,
+            _ = s.hang_up.recv() => Woken::Quit,
+            _ = s.interrupt.recv() => Woken::Quit,
+            _ = s.stop.recv() => Woken::Suspend,
+            _ = s.go_on.recv() => Woken::Continued,
+            event = self.input.next() => Woken::Input(event),
+            woken = engine(&mut self.link) => woken,
+            _ = self.output.written() => Woken::Written,
+            _ = self.look.tick() => Woken::Look,
+            _ = sleep_until(timer) => Woken::Time,
+        }
+    }
+
+    fn take(&mut self, woken: Woken) -> Result<()> {
+        match woken {
+            Woken::Quit => self.quit = true,
+            Woken::Suspend => self.suspend()?,
+            Woken::Continued => self.take_over()?,
+            Woken::Input(Some(Ok(event))) => self.input(event),
+            // The terminal is gone.
+            Woken::Input(None | Some(Err(_))) => self.quit = true,
+            Woken::Engine(Some(event)) => self.tell(Msg::Engine(event)),
+            Woken::Engine(None) => self.engine_ended(),
+            Woken::Snapshot => self.snapshot(),
+            Woken::Opened(Ok(engine)) => self.opened(engine),
+            Woken::Opened(Err(error)) => {
+                self.link = Link::Gone;
+                self.tell(Msg::EngineGone(format!("{error:#}")));
+            }
+            Woken::Written => {
+                self.quit |= self.output.broken();
+                if !self.slow_link {
+                    let slow = self.output.slow();
+                    self.tell(Msg::SlowLink(slow));
+                }
+            }
+            Woken::Look => {
+                if let Some(machine) = &mut self.machine {
+                    let memory = machine.read();
+                    self.tell(Msg::Machine(memory));
+                }
+            }
+            Woken::Time => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in what else is there already, so that one frame shows it all.
+    async fn drain(&mut self) {
+        for _ in 0..AT_ONCE {
+            // Asked in the name of this task: the stream wakes whoever asked first, and only that.
+            let next = poll_fn(|cx| Poll::Ready(self.input.poll_next_unpin(cx))).await;
+            match next {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(event))) => self.input(event),
+                Poll::Ready(_) => self.quit = true,
+            }
+            if self.quit {
+                return;
+            }
+        }
+        for _ in 0..AT_ONCE {
+            let Link::Open { events, .. } = &mut self.link else { break };
+            let Some(event) = events.try_recv() else { break };
+            self.tell(Msg::Engine(event));
+        }
+        let Link::Open { snapshot, .. } = &self.link else { return };
+        if snapshot.has_changed().unwrap_or(false) {
+            self.snapshot();
+        }
+    }
+
+    fn input(&mut self, event: TermEvent) {
+        self.typed = true;
+        match event {
+            TermEvent::Key(key) => {
+                if let Some(key) = Key::from_event(key) {
+                    self.tell(Msg::Key(key));
+                }
+            }
+            TermEvent::Paste(text) => self.tell(Msg::Paste(text)),
+            TermEvent::Resize(columns, rows) => {
+                self.terminal.backend_mut().set_size(columns, rows);
+                self.tell(Msg::Resize(columns, rows));
+            }
+            TermEvent::Mouse(mouse) => match mouse.kind {
+                MouseEventKind::ScrollUp => self.tell(Msg::Wheel(-WHEEL)),
+                MouseEventKind::ScrollDown => self.tell(Msg::Wheel(WHEEL)),
+                _ => {}
+            },
+            TermEvent::FocusGained | TermEvent::FocusLost => {}
+        }
+    }
+
+    fn snapshot(&mut self) {
+        if let Link::Open { snapshot, .. } = &mut self.link {
+            let newest = snapshot.borrow_and_update().clone();
+            self.tell(Msg::Snapshot(Box::new(newest)));
+        }
+    }
+
+    fn opened(&mut self, engine: Engine) {
+        let Engine { handle, events, thread } = engine;
+        let facts = self.facts.try_recv().unwrap_or_default();
+        let info = (**handle.info()).clone();
+        let snapshot = handle.snapshot();
+        self.link = Link::Open { handle, events, snapshot, thread };
+        let Facts { label, needs, budget } = facts;
+        self.tell(Msg::Opened(Box::new(Opened { info, label, needs, budget })));
+        self.snapshot();
+    }
+
+    fn engine_ended(&mut self) {
+        let Link::Open { thread, .. } = std::mem::replace(&mut self.link, Link::Gone) else { return };
+        let why = thread.join().err().map_or("the engine has ended".into(), |error| format!("{error:#}"));
+        self.tell(Msg::EngineGone(why));
+    }
+
+    /// Tells the app, and does what it asks for.
+    fn tell(&mut self, msg: Msg) {
+        let mut waiting = VecDeque::from([msg]);
+        while let Some(msg) = waiting.pop_front() {
+            for effect in update(&mut self.app, msg) {
+                match self.perform(effect) {
+                    Ok(Some(answer)) => waiting.push_back(answer),
+                    Ok(None) => {}
+                    Err(error) => waiting.push_back(Msg::Notice(format!("{error:#}"))),
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<Option<Msg>> {
+        match effect {
+            Effect::Engine(command) => self.backlog.push_back(command),
+            Effect::Record(change) => self.record(&change)?,
+            Effect::Session(op) => return self.session(op),
+            Effect::Remember(prompt) => self.store.remember(&prompt)?,
+            Effect::Copy(text) => self.output.send(term::copy(&text)),
+            Effect::Theme(name) => {
+                let theme = Theme::built_in(&name, self.theme.depth, self.theme.ascii).map_err(anyhow::Error::msg)?;
+                self.theme = theme;
+                return Ok(Some(Msg::Theme(name)));
+            }
+            Effect::Redraw => self.redraw()?,
+            Effect::Suspend => self.suspend()?,
+            Effect::Quit => self.quit = true,
+        }
+        Ok(None)
+    }
+
+    fn record(&mut self, change: &Change) -> Result<()> {
+        self.store.record(change).context("this conversation cannot be saved")
+    }
+
+    fn session(&mut self, op: SessionOp) -> Result<Option<Msg>> {
+        Ok(match op {
+            SessionOp::New => {
+                self.store.begin();
+                None
+            }
+            SessionOp::List => Some(Msg::Sessions(self.store.list()?)),
+            SessionOp::Open(id) => {
+                let changes = self.store.open(&id)?;
+                Some(Msg::SessionOpened(id, changes))
+            }
+            SessionOp::Rename(id, title) => {
+                self.store.rename(&id, &title)?;
+                None
+            }
+            SessionOp::Delete(id) => {
+                self.store.delete(&id)?;
+                None
+            }
+            SessionOp::Search(query) => Some(Msg::Found(self.store.search(&query)?)),
+        })
+    }
+
+    /// Gives the engine what it has room for; the loop never waits for it.
+    fn send_backlog(&mut self) {
+        let Link::Open { handle, .. } = &self.link else { return };
+        while let Some(command) = self.backlog.front() {
+            if handle.try_send(command.clone()).is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn draw(&mut self) -> Result<()> {
+        let (app, theme, screen) = (&self.app, &self.theme, &mut self.screen);
+        let mut drawn = app.drawn;
+        self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame))?;
+        let bytes = self.terminal.backend_mut().take();
+        self.output.send(term::frame(bytes, self.sync));
+        (self.app.dirty, self.typed) = (false, false);
+        self.last_frame = Some(Instant::now());
+        self.tell(Msg::Drawn(drawn));
+        Ok(())
+    }
+
+    /// Everything is drawn anew with the next frame.
+    fn redraw(&mut self) -> Result<()> {
+        self.terminal.backend_mut().forget();
+        self.terminal.clear()?;
+        self.app.dirty = true;
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> Result<()> {
+        self.store.flush()?;
+        self.output.settle();
+        term::leave();
+        term::stop();
+        self.take_over()
+    }
+
+    /// The terminal is ours again, in whatever state it was left.
+    fn take_over(&mut self) -> Result<()> {
+        term::enter(self.mouse)?;
+        let (columns, rows) = term::size();
+        self.terminal.backend_mut().set_size(columns, rows);
+        self.tell(Msg::Resize(columns, rows));
+        self.redraw()
+    }
+
+    async fn end(mut self) -> Result<()> {
+        // What is being written is kept as far as it came.
+        self.drain().await;
+        self.output.settle();
+        let saved = self.store.flush();
+        // The process ends with its threads; a model that is being read need not be waited for.
+        drop(self.link);
+        saved
+    }
+}
+
+/// What the engine has to say, whatever state it is in.
+async fn engine(link: &mut Link) -> Woken {
+    match link {
+        Link::Opening(ready) => Woken::Opened(ready.await),
+        Link::Open { events, snapshot, .. } => tokio::select! {
+            biased;
+            event = events.recv() => Woken::Engine(event),
+            changed = snapshot.changed() => match changed {
+                Ok(()) => Woken::Snapshot,
+                // The engine is about to end, and its events will say so.
+                Err(_) => pending().await,
+            },
+        },
+        Link::Gone => pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,128 @@
+//! Writing to the terminal on a thread of its own: a terminal that is far away may take its time, and
+//! the workbench never waits for it. One frame is on its way at a time; what changes meanwhile is
+//! drawn in the next one.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// A write that takes longer than this has stalled.
+const STALL: Duration = Duration::from_millis(150);
+/// After this long without a stall the link counts as fast again.
+const FAST_AFTER: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Shared {
+    busy: AtomicBool,
+    slow: AtomicBool,
+    broken: AtomicBool,
+    bytes: AtomicU64,
+    done: Notify,
+}
+
+/// The terminal's input end.
+pub struct Output {
+    frames: Sender<Vec<u8>>,
+    shared: Arc<Shared>,
+}
+
+impl Output {
+    /// Starts the thread that writes.
+    pub fn new(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let (frames, incoming) = channel::<Vec<u8>>();
+        let shared = Arc::new(Shared::default());
+        let its = Arc::clone(&shared);
+        std::thread::Builder::new().name("terminal".into()).spawn(move || {
+            let mut last_stall: Option<Instant> = None;
+            for frame in incoming {
+                let begun = Instant::now();
+                let written = out.write_all(&frame).and_then(|()| out.flush());
+                its.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
+                if begun.elapsed() > STALL {
+                    last_stall = Some(Instant::now());
+                }
+                its.slow.store(last_stall.is_some_and(|at| at.elapsed() < FAST_AFTER), Ordering::Relaxed);
+                its.broken.fetch_or(written.is_err(), Ordering::Relaxed);
+                its.busy.store(false, Ordering::Release);
+                its.done.notify_one();
+            }
+        })?;
+        Ok(Self { frames, shared })
+    }
+
+    /// True while a frame is on its way.
+    pub fn busy(&self) -> bool {
+        self.shared.busy.load(Ordering::Acquire)
+    }
+
+    /// Sends bytes; they follow what is on its way.
+    pub fn send(&self, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.shared.busy.store(true, Ordering::Release);
+        let _ = self.frames.send(bytes);
+    }
+
+    /// Waits until a frame has been written.
+    pub async fn written(&self) {
+        self.shared.done.notified().await;
+    }
+
+    /// Waits until nothing is on its way, but not for long.
+    pub fn settle(&self) {
+        let until = Instant::now() + Duration::from_millis(500);
+        while self.busy() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Writes have stalled of late.
+    pub fn slow(&self) -> bool {
+        self.shared.slow.load(Ordering::Relaxed)
+    }
+
+    /// The terminal takes nothing any more.
+    pub fn broken(&self) -> bool {
+        self.shared.broken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Slow(Arc<std::sync::Mutex<Vec<u8>>>, Duration);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            std::thread::sleep(self.1);
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn stalls_are_noticed_and_nothing_is_lost() {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let output = Output::new(Slow(Arc::clone(&seen), Duration::from_millis(200))).unwrap();
+        output.send(b"one".to_vec());
+        assert!(output.busy() && !output.slow());
+        output.settle();
+        assert!(output.slow() && !output.broken());
+        assert_eq!((seen.lock().unwrap().as_slice(), output.bytes()), (&b"one"[..], 3));
+    }
+}

@@ -1,0 +1,144 @@
+//! The routing pane: a heatmap of layers and experts.
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::format::{level, share};
+use super::theme::Theme;
+use super::{corner, pane, put};
+use crate::app::routing::{LayerLoad, Load};
+use crate::app::state::{App, Measure, Pane, Scope, View};
+
+/// Columns of the layer's name.
+const LABEL: u16 = 5;
+/// Columns of the figures behind the cells: entropy, balance, shared gate.
+const FIGURES: u16 = 15;
+
+pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let focused = app.focus == Pane::Routing && app.overlay.is_none();
+    let inner = pane(theme, "routing", focused, area, frame);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    corner(&format!("{}, {}", scope_name(app), measure_name(app.look.measure)), theme.dim, area, frame);
+    if !drawable(app, theme, inner, frame) {
+        return;
+    }
+    let map = Rect { height: inner.height.saturating_sub(1), ..inner };
+    heatmap(app, theme, &app.shown.load, map, frame.buffer_mut(), focused);
+    put(frame, inner, inner.height - 1, &summary(&app.shown.load, theme));
+}
+
+/// Says why there is nothing to draw, if so.
+pub(super) fn drawable(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) -> bool {
+    let why = match app.opened() {
+        None => "No model is open.",
+        Some(opened) if opened.info.experts.iter().all(|e| *e == 0) => "This model has no experts.",
+        Some(_) => return area.height > 2,
+    };
+    put(frame, area, 0, &Line::styled(why, theme.dim));
+    false
+}
+
+pub(super) fn scope_name(app: &App) -> &'static str {
+    match app.look.scope {
+        Scope::Token => "this token",
+        Scope::Answer => "this answer",
+        Scope::Session => "this session",
+    }
+}
+
+pub(super) fn measure_name(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Weights => "weights",
+        Measure::Choices => "choices",
+    }
+}
+
+/// Tokens counted, dead experts, and how even the load is.
+pub(super) fn summary(load: &Load, theme: &Theme) -> Line<'static> {
+    let dead: usize = load.layers.iter().map(|l| l.dead().count()).sum();
+    let layers = load.layers.len().max(1) as f64;
+    let balance = load.layers.iter().map(LayerLoad::balance).sum::<f64>() / layers;
+    Line::from(vec![
+        Span::styled(format!("{} tokens", load.tokens()), theme.dim),
+        Span::styled(format!("  balance {}", share(balance)), theme.dim),
+        Span::styled(format!("  {dead} dead"), if dead > 0 { theme.warn } else { theme.dim }),
+    ])
+}
+
+/// A row a layer, a cell an expert. The scale steps by doubling, so that cells seldom change colour
+/// all at once.
+pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &mut Buffer, cursor: bool) {
+    let experts = load.experts().max(1) as u16;
+    let room = area.width.saturating_sub(LABEL + FIGURES);
+    let figures = room >= experts;
+    let room = if figures { room } else { area.width.saturating_sub(LABEL) };
+    let cell = (room / experts).clamp(1, 4);
+    let shown = (room / cell).min(experts);
+    // Where not all fit, the part around the cursor is seen.
+    let first = (app.look.cursor.1 as u16).saturating_sub(shown.saturating_sub(1));
+    let rows = usize::from(area.height.saturating_sub(1));
+    let top = app.look.cursor.0.saturating_sub(rows.saturating_sub(1)).min(load.layers.len().saturating_sub(rows));
+    let value = |layer: &LayerLoad, expert: usize| match app.look.measure {
+        Measure::Weights => layer.mean_weight(expert),
+        Measure::Choices => layer.share(expert),
+    };
+    let largest = load.layers.iter().flat_map(|l| (0..l.chosen.len()).map(move |e| value(l, e))).fold(0.0, f64::max);
+    let scale = [0.0625, 0.125, 0.25, 0.5].into_iter().find(|s| largest <= *s).unwrap_or(1.0);
+
+    buffer.set_string(area.x, area.y, "layer", theme.dim);
+    for i in 0..shown {
+        if cell > 1 || i % 4 == 0 {
+            let name = format!("{:>w$}", first + i, w = usize::from(cell).min(2));
+            buffer.set_string(area.x + LABEL + i * cell, area.y, name, theme.dim);
+        }
+    }
+    let figures_x = area.x + LABEL + shown * cell + 1;
+    if figures {
+        buffer.set_string(figures_x, area.y, "entr even gate", theme.dim);
+    }
+    for (row, (index, layer)) in load.layers.iter().enumerate().skip(top).take(rows).enumerate() {
+        let y = area.y + 1 + row as u16;
+        let here = cursor && index == app.look.cursor.0;
+        buffer.set_string(area.x, y, format!("{:>4}", layer.layer), if here { theme.accent } else { theme.dim });
+        let altered = app.alterations.of(layer.layer);
+        let dead: Vec<usize> = layer.dead().collect();
+        for i in 0..shown {
+            let expert = usize::from(first + i);
+            if expert >= layer.chosen.len() {
+                break;
+            }
+            let v = value(layer, expert) / scale;
+            let (mark, style): (&str, Style) = if altered.mute.contains(&expert) {
+                ("×", theme.muted)
+            } else if dead.contains(&expert) {
+                ("○", theme.warn)
+            } else {
+                let style = match v {
+                    v if v > 0.66 => theme.heat_high,
+                    v if v > 0.33 => theme.heat_mid,
+                    _ => theme.heat_low,
+                };
+                let style = if altered.force.contains(&expert) { style.patch(theme.forced) } else { style };
+                (level(v), if v < 0.0625 { theme.faint } else { style })
+            };
+            let wide = usize::from(cell.saturating_sub(u16::from(cell > 2)).max(1));
+            let style =
+                if here && expert == app.look.cursor.1 { style.add_modifier(Modifier::REVERSED) } else { style };
+            buffer.set_string(area.x + LABEL + i * cell, y, mark.repeat(wide), style);
+        }
+        if figures && layer.tokens > 0 {
+            let gate = layer.mean_shared().map_or(" –".into(), share);
+            let k = if altered.no_shared { " off".into() } else { format!(" {gate}") };
+            let words = format!(" {}  {} {k}", share(layer.mean_entropy()), share(layer.balance()));
+            buffer.set_string(figures_x, y, words, theme.dim);
+        }
+    }
+}
+
+/// True if keys of the routing reach it.
+pub(super) fn has_keys(app: &App) -> bool {
+    app.overlay.is_none() && (app.view == View::Routing || app.focus == Pane::Routing)
+}

@@ -1,0 +1,176 @@
+//! The routing in full.
+//!
+//! ```text
+//! ┌ routing ──────────────────────┬ layer 4, expert 2 ────┐     compared:
+//! │ layers × experts              │ share, weight, gate   │     ┌ this ──────┬ the one before ┐
+//! │                               │ fires for ...         │     │            │                │
+//! │                               │ chosen together with  │     └────────────┴────────────────┘
+//! └───────────────────────────────┴───────────────────────┘
+//! ```
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::format::{bar, share};
+use super::routing::{drawable, has_keys, heatmap, measure_name, scope_name, summary};
+use super::text::{cut, one_line, width};
+use super::theme::Theme;
+use super::{pane, put};
+use crate::app::routing::{LayerLoad, Load};
+use crate::app::state::App;
+
+/// Columns that the details like to have.
+const DETAILS: u16 = 44;
+
+pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    if let Some(other) = &app.shown.other {
+        return compared(app, theme, other, area, frame);
+    }
+    let narrow = area.width < 80;
+    let details = if narrow { area.width } else { DETAILS.min(area.width / 2) };
+    let (map_area, details_area) = if narrow {
+        let rows = (area.height * 3 / 5).max(6).min(area.height);
+        let map = Rect { height: rows, ..area };
+        (map, Rect { y: map.bottom(), height: area.height - rows, ..area })
+    } else {
+        let map = Rect { width: area.width - details, ..area };
+        (map, Rect { x: map.right(), width: details, ..area })
+    };
+    let title = format!("routing: {}, {}", scope_name(app), measure_name(app.look.measure));
+    let inner = pane(theme, &title, has_keys(app), map_area, frame);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    if drawable(app, theme, inner, frame) {
+        let map = Rect { height: inner.height.saturating_sub(2), ..inner };
+        heatmap(app, theme, &app.shown.load, map, frame.buffer_mut(), true);
+        put(frame, inner, inner.height - 2, &summary(&app.shown.load, theme));
+        let keys = "s scope  v measure  m mute  f force  +/- k  x shared  c compare  r answer again";
+        put(frame, inner, inner.height - 1, &Line::styled(cut(keys, usize::from(inner.width)), theme.dim));
+    }
+    if details_area.height > 2 {
+        draw_details(app, theme, details_area, frame);
+    }
+}
+
+fn layer_at_cursor(app: &App) -> Option<&LayerLoad> {
+    app.shown.load.layers.get(app.look.cursor.0)
+}
+
+/// The expert under the cursor.
+fn draw_details(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let (Some(layer), Some((index, expert))) = (layer_at_cursor(app), app.expert_at_cursor()) else {
+        pane(theme, "expert", false, area, frame);
+        return;
+    };
+    let inner = pane(theme, &format!("layer {index}, expert {expert}"), false, area, frame);
+    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let columns = usize::from(inner.width);
+    let fact = |name: &str, value: String| {
+        Line::from(vec![Span::styled(format!("{name:<16}"), theme.dim), Span::styled(value, theme.text)])
+    };
+    let mut lines = vec![
+        fact(
+            "chosen",
+            format!(
+                "{} of {} tokens ({})",
+                layer.chosen.get(expert).unwrap_or(&0),
+                layer.tokens,
+                share(layer.share(expert))
+            ),
+        ),
+        fact("mean weight", share(layer.mean_weight(expert))),
+        fact("layer's entropy", format!("{} of the largest", share(layer.mean_entropy()))),
+        fact("layer's balance", share(layer.balance())),
+        fact("shared gate", layer.mean_shared().map_or("none".into(), share)),
+    ];
+    let dead: Vec<String> = layer.dead().map(|e| e.to_string()).collect();
+    if !dead.is_empty() {
+        lines.push(fact("dead experts", dead.join(" ")));
+    }
+    lines.push(Line::default());
+    lines.push(Line::styled("chosen together with", theme.strong));
+    let mut others: Vec<(usize, f64)> =
+        (0..layer.chosen.len()).filter(|e| *e != expert).map(|e| (e, layer.together(expert, e))).collect();
+    others.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let most = if inner.height > 20 { 7 } else { 3 };
+    for (other, together) in others.into_iter().take(most) {
+        let (filled, rest) = bar(together, columns.saturating_sub(14).min(24));
+        lines.push(Line::from(vec![
+            Span::styled(format!("  {other:>3}  "), theme.text),
+            Span::styled(filled, theme.meter),
+            Span::styled(rest, theme.meter_back),
+            Span::styled(format!("  {}", share(together)), theme.dim),
+        ]));
+    }
+    lines.push(Line::default());
+    lines.push(Line::styled("fires for, in this session", theme.strong));
+    if app.shown.fires.is_empty() {
+        lines.push(Line::styled("  no token yet", theme.dim));
+    }
+    for fired in &app.shown.fires {
+        let text = cut(&visible(&fired.text), columns.saturating_sub(24));
+        let gap = " ".repeat(columns.saturating_sub(width(&text) + 22));
+        lines.push(Line::from(vec![
+            Span::styled(format!("  {text}{gap}"), theme.code_string),
+            Span::styled(format!("{:>6}×  weight {}", fired.count, share(f64::from(fired.weight))), theme.dim),
+        ]));
+    }
+    for (row, line) in lines.iter().enumerate().take(usize::from(inner.height)) {
+        put(frame, inner, row as u16, line);
+    }
+}
+
+/// A token's text with its spaces shown.
+pub(super) fn visible(text: &str) -> String {
+    one_line(text).replace(' ', "␣")
+}
+
+/// Two answers side by side, and where they differ most.
+fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Frame<'_>) {
+    let side = area.width >= 80;
+    // Two maps in a few rows say nothing; the differences do.
+    let rows = if !side && area.height < 20 { 0 } else { area.height.saturating_sub(5) };
+    let (left, right) = if side {
+        let left = Rect { width: area.width / 2, height: rows, ..area };
+        (left, Rect { x: left.right(), width: area.width - left.width, ..left })
+    } else {
+        let left = Rect { height: rows / 2, ..area };
+        (left, Rect { y: left.bottom(), height: rows - rows / 2, ..left })
+    };
+    for (title, load, area, cursor) in
+        [("this answer", &app.shown.load, left, true), ("the one before", other, right, false)]
+    {
+        if area.height == 0 {
+            continue;
+        }
+        let inner = pane(theme, &format!("{title}: {}", measure_name(app.look.measure)), cursor, area, frame);
+        let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+        if inner.height > 2 {
+            let map = Rect { height: inner.height - 1, ..inner };
+            heatmap(app, theme, load, map, frame.buffer_mut(), cursor);
+            put(frame, inner, inner.height - 1, &summary(load, theme));
+        }
+    }
+    let below = Rect { y: area.y + rows, height: area.height - rows, ..area };
+    let inner = pane(theme, "where they differ most", false, below, frame);
+    let mut differences: Vec<(f64, usize, usize)> = Vec::new();
+    for (a, b) in app.shown.load.layers.iter().zip(&other.layers) {
+        differences.extend((0..a.chosen.len()).map(|e| (a.mean_weight(e) - b.mean_weight(e), a.layer, e)));
+    }
+    differences.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
+    let mut spans = Vec::new();
+    for (difference, layer, expert) in differences.iter().take(12) {
+        let style = if *difference > 0.0 { theme.good } else { theme.warn };
+        spans.push(Span::styled(format!(" L{layer}.{expert}"), theme.text));
+        spans.push(Span::styled(format!(" {difference:+.2} "), style));
+    }
+    let lines = super::text::wrap(
+        &spans.into_iter().map(|s| (s.content.into_owned(), s.style)).collect::<Vec<_>>(),
+        usize::from(inner.width),
+        &[],
+        &[],
+    );
+    for (row, line) in lines.iter().enumerate() {
+        put(frame, inner, row as u16, line);
+    }
+}
