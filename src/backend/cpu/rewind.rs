@@ -28,6 +28,10 @@ const FINE: usize = 16;
 /// Tokens that are the newest: a return to one of the last 64 finds a fine checkpoint before it.
 const NEWEST: usize = INTERVAL + FINE;
 
+/// One part in so many of the budget is left to the allocator, which takes about that much more than it
+/// is asked for: the budget is meant as what the system gives.
+const ALLOCATOR: usize = 16;
+
 /// Tokens whose recurrence inputs are kept: back to the checkpoint before the last 64.
 const LOGGED: usize = 2 * INTERVAL;
 
@@ -215,7 +219,7 @@ impl Rewind {
         let stops = (position / FINE + 1..=end / FINE).map(|i| i * FINE);
         let kept = stops.clone().filter(|stop| stop.is_multiple_of(INTERVAL) || stop + NEWEST > end);
         let new = kept.clone().count();
-        let room = self.budget.saturating_sub(self.log_bytes);
+        let room = (self.budget - self.budget / ALLOCATOR).saturating_sub(self.log_bytes);
         let needed = |this: &Self, layers: &[LayerState]| {
             let checkpoints = (this.checkpoints.len() + new) * this.checkpoint_bytes;
             checkpoints + kept_bytes(layers, this.keys_needed_from(position), end)
