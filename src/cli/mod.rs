@@ -109,7 +109,6 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    keep_blocks_together();
     let parsed = Cli::try_parse().and_then(|cli| match cli.command {
         Some(command) => Ok(Some(command)),
         None if io::stdin().is_terminal() && io::stdout().is_terminal() => {
@@ -127,16 +126,6 @@ pub fn main() -> ExitCode {
         }
     };
     result.map_or_else(|error| report(&error), |()| ExitCode::SUCCESS)
-}
-
-/// Blocks of keys and values come from the heap, not each in pages of its own, of which it would leave
-/// a part unused: some megabytes for a large window.
-fn keep_blocks_together() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets a number in the allocator, before any thread is started.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
-    }
 }
 
 /// Says what went wrong on standard error, and gives the exit code that belongs to it.

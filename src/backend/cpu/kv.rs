@@ -229,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn a_full_ring_of_3b_takes_what_the_design_allows() {
+        let spec = crate::model::config::Config::preset("3b").unwrap().spec();
+        let ring = |format| -> usize {
+            let of = |m: &crate::model::spec::Mixer| match m {
+                // The window, and the block that is being written.
+                crate::model::spec::Mixer::Attention(a) => (a.window / BLOCK + 1) * block_bytes(format, a),
+                crate::model::spec::Mixer::Ssm(_) => 0,
+            };
+            spec.layers.iter().map(|l| of(&l.mixer)).sum()
+        };
+        assert!(ring(KvFormat::F16) <= 340_000_000, "{}", ring(KvFormat::F16));
+        assert!(ring(KvFormat::Q8) <= 180_000_000, "{}", ring(KvFormat::Q8));
+        assert_eq!(ring(KvFormat::Q8), 177_537_024);
+    }
+
+    #[test]
     fn enormous_numbers_stay_finite_in_f16() {
         let mut live = cache();
         live.append(&[1e9; 8], &[-1e9; 8]);
