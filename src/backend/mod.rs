@@ -1,6 +1,7 @@
 //! What runs a model: one coarse trait, crossed at host memory in f32.
 
 pub mod cpu;
+pub mod learn;
 
 use std::any::Any;
 
