@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::output;
 use crate::app::action::{ACTIONS, Context as Place};
 use crate::config::SETTINGS;
 use crate::model::checkpoint::StagedFolder;
+use crate::model::tokenizer::{Tokenizer, byte_level};
 use crate::pico::{ActionRow, CommandRow, Example, SettingRow, Tables, corpus};
 
 /// Make what the built-in model is taught and examined on
@@ -23,7 +24,34 @@ pub struct PicoArgs {
 #[derive(Debug, Subcommand)]
 enum Part {
     Corpus(CorpusArgs),
+    Tokenizer(TokenizerArgs),
 }
+
+/// Learn a vocabulary from the texts of a corpus
+///
+/// Writes tokenizer.json and tokenizer_config.json: the 256 bytes, ChatML's control tokens, and the pieces that shorten
+/// the texts most. `init --tokenizer DIR/tokenizer.json` makes a model for it.
+#[derive(Debug, Args)]
+#[command(after_help = TOKENIZER_EXAMPLES)]
+pub struct TokenizerArgs {
+    /// JSONL file whose `text` is learned from
+    #[arg(long, value_name = "FILE.jsonl")]
+    data: PathBuf,
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The most tokens that it may have
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(260..=65536))]
+    size: u32,
+    /// Replace a vocabulary that is already in the folder
+    #[arg(long)]
+    force: bool,
+}
+
+const TOKENIZER_EXAMPLES: &str = "\
+Examples:
+  bit-axon pico tokenizer --data corpus/text.jsonl --out vocabulary
+  bit-axon init --preset pico --tokenizer vocabulary/tokenizer.json --out models/pico";
 
 /// Write the corpus: text, conversations, preferences, and the examination
 ///
@@ -56,7 +84,28 @@ Examples:
 pub fn run(args: PicoArgs) -> Result<()> {
     match args.part {
         Part::Corpus(args) => write(&args),
+        Part::Tokenizer(args) => learn(&args),
     }
+}
+
+fn learn(args: &TokenizerArgs) -> Result<()> {
+    let data = args.data.display();
+    let text = std::fs::read_to_string(&args.data).with_context(|| format!("cannot read {data}"))?;
+    let rows = text.lines().enumerate().map(|(at, line)| {
+        let row: Value = serde_json::from_str(line).with_context(|| format!("{data}, line {}: not JSON", at + 1))?;
+        let text = row["text"].as_str().map(str::to_owned);
+        text.with_context(|| format!("{data}, line {}: there is no `text`", at + 1))
+    });
+    let rows: Vec<String> = rows.collect::<Result<_>>()?;
+    ensure!(!rows.is_empty(), "{data} is empty: there is nothing to learn a vocabulary from");
+    let json = byte_level::learned_json(rows.into_iter(), args.size as usize)?;
+    let staged = StagedFolder::begin(&args.out, args.force)?;
+    staged.put("tokenizer.json", json.as_bytes())?;
+    staged.put("tokenizer_config.json", byte_level::config_json().as_bytes())?;
+    staged.finish()?;
+    let tokenizer = Tokenizer::open(&args.out)?;
+    output::line(format!("{}: {} tokens", args.out.display(), tokenizer.size()))?;
+    Ok(())
 }
 
 fn write(args: &CorpusArgs) -> Result<()> {
