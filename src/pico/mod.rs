@@ -108,10 +108,12 @@ fn lower(text: &str) -> String {
 
 /// A question as some people type it.
 fn typed(question: &str, dice: &mut Dice) -> String {
+    // One mark only: the full stop of a key such as Alt-. is part of it.
+    let bare = question.strip_suffix(['?', '.', '!']).unwrap_or(question);
     match dice.below(8) {
         0 => lower(question),
-        1 => lower(question.trim_end_matches(['?', '.', '!'])),
-        2 => question.trim_end_matches(['?', '.', '!']).to_owned(),
+        1 => lower(bare),
+        2 => bare.to_owned(),
         _ => question.to_owned(),
     }
 }
