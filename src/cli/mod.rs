@@ -25,6 +25,7 @@ mod mock;
 pub mod model_arg;
 pub mod open;
 pub mod output;
+pub mod pico;
 mod progress;
 pub mod quantize;
 mod resources;
@@ -82,6 +83,7 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Pico(pico::PicoArgs),
 }
 
 fn dispatch(command: Command) -> Result<()> {
@@ -100,6 +102,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
+        Command::Pico(args) => pico::run(args),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::model_arg;
+use super::{model_arg, resources};
 use crate::backend::Backend;
 use crate::backend::cpu::{CpuBackend, KvFormat, Options, REWIND_BUDGET};
 use crate::config::Settings;
@@ -74,6 +74,7 @@ const LOAD_FROM: u64 = 64 << 20;
 
 /// Binds the files to the CPU backend, after making sure that the memory will do.
 pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
+    resources::give_back_freed_memory();
     let spec = files.config.spec();
     let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
