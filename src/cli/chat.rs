@@ -49,6 +49,9 @@ pub struct ChatArgs {
     /// Stop an answer after this many tokens
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
+    /// Write at most N tokens a second: to read along, or to keep the machine cool
+    #[arg(long, value_name = "N")]
+    max_speed: Option<f32>,
     /// How freely to choose: 0 always takes the most likely token
     #[arg(long, short, value_name = "X", default_value_t = Sampling::default().temperature)]
     temperature: f32,
@@ -85,6 +88,7 @@ const CONTEXTS: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 /// Opens the workbench.
 pub fn run(args: ChatArgs) -> Result<()> {
     let sampling = args.sampling()?;
+    let max_speed = args.max_speed.map(|n| within("max-speed", n, 0.1, 1e6)).transpose()?;
     let depth = run::color_depth(args.no_color);
     let theme = Theme::built_in(&args.theme, depth, args.ascii).map_err(Usage)?;
     if !term::is_there() {
@@ -111,7 +115,7 @@ pub fn run(args: ChatArgs) -> Result<()> {
         Ok(loaded)
     });
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
-    (app.sampling, app.max_tokens) = (sampling, args.max_tokens.max(1));
+    (app.sampling, app.max_tokens, app.max_speed) = (sampling, args.max_tokens.max(1), max_speed);
     app.themes = BUILT_IN.map(|(name, _)| name.to_owned()).to_vec();
     app.theme.clone_from(&args.theme);
     let mut first = vec![Msg::Sensor(None)];
@@ -122,11 +126,6 @@ pub fn run(args: ChatArgs) -> Result<()> {
 
 impl ChatArgs {
     fn sampling(&self) -> Result<Sampling> {
-        let within = |name: &str, x: f32, low: f32, high: f32| {
-            let fits = (low..=high).contains(&x);
-            fits.then_some(x)
-                .ok_or_else(|| anyhow!(Usage(format!("--{name} takes a number from {low} to {high}, not {x}"))))
-        };
         Ok(Sampling {
             temperature: within("temperature", self.temperature, 0.0, 100.0)?,
             top_k: self.top_k,
@@ -137,6 +136,11 @@ impl ChatArgs {
             ..Sampling::default()
         })
     }
+}
+
+fn within(name: &str, x: f32, low: f32, high: f32) -> Result<f32> {
+    let fits = (low..=high).contains(&x);
+    fits.then_some(x).ok_or_else(|| anyhow!(Usage(format!("--{name} takes a number from {low} to {high}, not {x}"))))
 }
 
 /// What the memory pane predicts, and what must be said of the model.
