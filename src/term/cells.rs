@@ -289,9 +289,9 @@ mod tests {
         said(&mut writer);
         // Six columns in some terminals: blanks first, where it takes fewer than two; then the border anew.
         writer.draw([(2, 0, &family)].into_iter()).unwrap();
-        assert_eq!(said(&mut writer), "\x1b[1;3H  \x1b[1;3H👩‍👩‍👧\x1b[1;5H | | ".replace("| |", "|"));
+        assert_eq!(said(&mut writer), "\x1b[1;3H  \x1b[1;3H👩‍👩‍👧\x1b[1;5H |  ");
         // At the edge of the screen it could go on in the next row.
         writer.draw([(10, 0, &family)].into_iter()).unwrap();
-        assert_eq!(said(&mut writer), "\x1b[3C? ");
+        assert_eq!(said(&mut writer), "\x1b[2C? ");
     }
 }

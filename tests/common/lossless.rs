@@ -30,10 +30,9 @@ impl Dice {
 }
 
 /// The words of the last answer on the screen.
-fn answer(pty: &Pty) -> Vec<usize> {
+fn answer(screen: &vt100::Screen) -> Vec<usize> {
     let mut words = Vec::new();
-    for row in 0..SIZE.1 {
-        let line = pty.row(row);
+    for line in screen.rows(0, SIZE.0) {
         let Some(line) = line.strip_prefix('│').and_then(|rest| rest.split('│').next()) else { continue };
         if line.contains("❯ you") {
             words.clear();
@@ -49,6 +48,16 @@ fn told(screen: &vt100::Screen) -> Option<usize> {
     let head = text.lines().rev().find(|line| line.contains("● recital"))?;
     let before = &head[..head.find(" tok ")?];
     before.rsplit(' ').next()?.replace(',', "").parse().ok()
+}
+
+/// Waits for the end of an answer: its number of tokens is told, and as many words are there. Gives them.
+fn whole(pty: &mut Pty) -> Vec<usize> {
+    let mut words = Vec::new();
+    pty.until("the end of the answer, and all of its words", |screen| {
+        words = answer(screen);
+        told(screen).is_some_and(|count| words.len() >= count)
+    });
+    words
 }
 
 /// Answers until so many tokens were seen on the screen; panics if one of them is not where it belongs.
@@ -70,12 +79,8 @@ pub fn walk(pty: &mut Pty, tokens: usize) -> Done {
             pty.sees(&format!("w{}", 20 + dice.below(100))).keys("<esc>").sees("■ stopped");
             done.stopped += 1;
         }
-        let mut count = 0;
-        pty.until("the end of the answer", |screen| {
-            count = told(screen).unwrap_or(0);
-            count > 0
-        });
-        let words = answer(pty);
+        let words = whole(pty);
+        let count = words.len();
         assert_eq!(words, (0..count).collect::<Vec<_>>(), "the screen:\n{}", pty.text());
         assert!(stops || count == wanted, "{count} of {wanted}");
         done.tokens += count;
@@ -85,11 +90,8 @@ pub fn walk(pty: &mut Pty, tokens: usize) -> Done {
             pty.keys(&"<right>".repeat(at)).sees(&format!("{} of", at + 1)).keys("<down><enter>");
             pty.sees("‹ 2/2 ›");
             done.resized += resizes(pty, &mut dice, 3);
-            pty.until("the end of the fork", |screen| {
-                count = told(screen).unwrap_or(0);
-                count > 0
-            });
-            let words = answer(pty);
+            let words = whole(pty);
+            let count = words.len();
             let other = words[at];
             let expected: Vec<usize> = (0..at).chain(other..other + count - at).collect();
             assert!(words == expected && other != at, "{words:?}, forked at {at}. The screen:\n{}", pty.text());

@@ -150,7 +150,7 @@ impl Pty {
         }
     }
 
-    /// Takes in what is said until nothing came for so long.
+    /// Takes in what is said in so long a time.
     pub fn pump_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -183,6 +183,12 @@ impl Pty {
     /// Waits until a text is not on the screen.
     pub fn loses(&mut self, text: &str) -> &mut Self {
         self.until(&format!("no {text}"), |screen| !screen.contents().contains(text))
+    }
+
+    /// Waits until nothing comes for a while: the frame is whole.
+    pub fn settles(&mut self) -> &mut Self {
+        while let Pumped::Bytes(_) = self.pump(Duration::from_millis(150)) {}
+        self
     }
 
     /// Waits until the model can be asked.
@@ -268,24 +274,6 @@ impl Pty {
     /// The screen as text.
     pub fn text(&self) -> String {
         self.parser.screen().contents()
-    }
-
-    /// One row of the screen.
-    pub fn row(&self, row: u16) -> String {
-        let screen = self.parser.screen();
-        let columns = screen.size().1.get();
-        (0..columns)
-            .filter_map(|column| screen.cell(row, column))
-            .map(|cell| {
-                if cell.has_contents() {
-                    cell.contents()
-                } else if cell.is_wide_continuation() {
-                    ""
-                } else {
-                    " "
-                }
-            })
-            .collect()
     }
 
     /// Waits until the process has stopped, as for Ctrl-Z.

@@ -23,9 +23,11 @@ fn borders(pty: &pty::Pty, row: u16) -> Vec<u16> {
 fn straight(pty: &pty::Pty, when: &str) {
     let (rows, columns) = pty.screen().size();
     let (rows, columns) = (rows.get(), columns.get());
-    let chat = borders(pty, 0);
+    // Small screens have a row of tabs at the top.
+    let top = u16::from(borders(pty, 0).is_empty());
+    let chat = borders(pty, top);
     assert_eq!((chat.first(), chat.last()), (Some(&0), Some(&(columns - 1))), "{when}:\n{}", pty.text());
-    for row in 0..rows - 1 {
+    for row in top..rows - 1 {
         let here = borders(pty, row);
         assert!(
             chat.iter().all(|column| here.contains(column)),
@@ -38,21 +40,20 @@ fn straight(pty: &pty::Pty, when: &str) {
 #[test]
 fn letters_of_every_width_leave_the_borders_alone() {
     let model = Model::saying(HARD);
-    for (columns, rows) in [(120, 36), (97, 40), (80, 30), (203, 50)] {
+    for (columns, rows) in [(120, 36), (97, 40), (80, 30)] {
         let mut pty = model.chat().arg("--max-speed").arg("2000").size(columns, rows).spawn();
-        pty.ready().keys("go<enter>").sees("the end").sees(" tok ");
-        pty.until("the whole screen", |screen| screen.contents().contains("bit-axon"));
+        pty.ready().keys("go<enter>").sees("the end").settles();
         straight(&pty, "after streaming");
-        for step in 0..30 {
-            pty.keys(if step < 20 { "<pageup>" } else { "<pagedown>" });
-            pty.pump_for(std::time::Duration::from_millis(5));
+        for step in 0..8 {
+            pty.keys(if step < 5 { "<pageup>" } else { "<pagedown>" }).settles();
+            straight(&pty, "while scrolling");
         }
-        pty.keys("<tab>").keys("kkkjjjkkk").sees("of").keys("<alt->>").sees("the end");
+        pty.keys("<tab>").keys("kkkjjjkkk").keys("<alt->>").sees("the end").settles();
         straight(&pty, "after scrolling");
-        pty.keys("<alt-z>").loses(" memory ");
+        pty.keys("<alt-z>").loses(" memory ").settles();
         straight(&pty, "zoomed");
         pty.keys("<alt-z>").sees(" memory ").resize(columns - 7, rows - 3).sees("the end");
-        pty.keys("<ctrl-l>").pump_for(std::time::Duration::from_millis(150));
+        pty.settles();
         straight(&pty, "resized");
         pty.keys("<ctrl-q>");
         assert!(pty.ends().success());

@@ -16,7 +16,7 @@ fn what_a_model_says_is_shown_and_not_obeyed() {
     let model = Model::saying(&text);
     let mut pty = model.chat().spawn();
     pty.ready().keys("go<enter>").sees("␛[2J").sees("head").sees(" tok ");
-    pty.keys("<ctrl-t>").sees("1 of").keys("<right><right><right>").sees("4 of").keys("<esc>").loses("4 of");
+    pty.keys("<ctrl-t>").sees("1 of").keys("<right><right><right>").sees("4 of 102").keys("<esc>").loses("4 of 102");
     pty.keys("<ctrl-f>owned").sees("╭ search").keys("<esc>").loses("╭ search");
     pty.keys("<f3>").sees("entropy").keys("<f4>").sees("╭ sessions").keys("<f2>").sees("␛[2J").keys("<ctrl-q>");
     assert!(pty.ends().success());
