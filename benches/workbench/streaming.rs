@@ -45,7 +45,7 @@ pub(super) fn measure(table: &mut Table, model: &Path, slow_link: bool) {
     let mut pty = start.spawn();
     pty.ready().keys("Tell me about rings<enter>").sees("❯ you");
     // Until the pane is full and scrolls, which is the dearer part.
-    pty.sees("1. first point of 4");
+    pty.sees("1. first point of 2");
     let begun = times(pty.pid());
     let mut bytes = seconds(&mut pty);
     let ended = times(pty.pid());
