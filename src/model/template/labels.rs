@@ -187,6 +187,7 @@ mod tests {
         let id = 1 + vocab.values().filter_map(serde_json::Value::as_u64).max().unwrap().max(400);
         vocab.insert("ĊĊ".into(), id.into());
         json["model"]["merges"] = serde_json::json!([["Ċ", "Ċ"]]);
+        json["pre_tokenizer"]["use_regex"] = false.into();
         Tokenizer::from_json(json.to_string().as_bytes(), &[]).unwrap()
     }
 
