@@ -79,7 +79,8 @@ impl Bigram {
         for (i, sequence) in sequences.iter().enumerate() {
             losses.tokens += sequence.tokens.len() as u64;
             sequence.tokens.iter().for_each(|token| losses.experts[0][*token as usize % 4] += 1);
-            let seed = seed.map(|seed| seed.wrapping_add(i as u64));
+            // Each sequence by itself, so that it does not matter how batches are cut.
+            let seed = seed.map(|seed| sequence.tokens.iter().fold(seed, |seed, token| mix(seed ^ u64::from(*token))));
             match objective {
                 Objective::Tokens => {
                     losses.loss += self.sequence(sequence, 1.0, seed);

@@ -11,6 +11,7 @@ pub mod folder;
 mod metrics;
 #[cfg(test)]
 mod mock;
+pub mod plan;
 mod run;
 mod schedule;
 pub mod settings;

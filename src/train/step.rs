@@ -26,7 +26,7 @@ impl Run<'_> {
             let units = self.next_units(self.cooler.plan().batch.min(wanted - work.done))?;
             let sequences: Vec<Sequence> = units.iter().flat_map(|unit| unit.sequences.iter().cloned()).collect();
             let begun = self.surroundings.now();
-            let seed = dropout_seed(self.settings.seed, step, work.done);
+            let seed = dropout_seed(self.settings.seed, step);
             let (objective, router) = (self.objective(), self.router());
             let losses = self.learner.accumulate(&sequences, objective, router, seed, &*self.interrupted)?;
             work.seconds += self.surroundings.now() - begun;
@@ -144,7 +144,7 @@ impl Run<'_> {
     fn next_units(&mut self, count: usize) -> Result<Vec<Unit>> {
         let mut units = Vec::with_capacity(count);
         while units.len() < count {
-            match self.feed.next()? {
+            match self.feed.take()? {
                 Fed::Unit(unit) => units.push(unit),
                 Fed::Bad { line, why } => self.warn(format!("line {line} of the data is skipped: {why}"))?,
                 Fed::Epoch(Place { epoch, counts, .. }) => self.happened(Happening::Epoch {

@@ -209,7 +209,7 @@ mod tests {
 
         #[test]
         fn answers_are_marked_exactly_and_begin_where_a_model_is_asked(said in prop::collection::vec(".{0,12}|\n{0,3}a", 1..6)) {
-            let role = |i: usize| if i % 2 == 0 { Role::User } else { Role::Assistant };
+            let role = |i: usize| if i.is_multiple_of(2) { Role::User } else { Role::Assistant };
             let mut messages: Vec<Message> = said.iter().enumerate().map(|(i, said)| message(role(i), said)).collect();
             messages.push(message(Role::Assistant, "last"));
             let template = ChatTemplate::chatml();

@@ -24,7 +24,7 @@ impl Feed {
         let (send, receiver) = sync_channel(AHEAD);
         let thread = thread::Builder::new().name("bit-axon-data".into()).spawn(move || {
             loop {
-                let fed = units.next();
+                let fed = units.take();
                 let failed = fed.is_err();
                 // Nobody takes it: the run has ended.
                 if send.send(fed).is_err() || failed {
@@ -36,7 +36,7 @@ impl Feed {
     }
 
     /// What comes next.
-    pub fn next(&mut self) -> Result<Fed> {
+    pub fn take(&mut self) -> Result<Fed> {
         let gone = || anyhow!("the thread that reads the data has ended unexpectedly");
         self.units.as_ref().ok_or_else(gone)?.recv().map_err(|_| gone())?
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,13 +18,16 @@ pub const LONGEST_LINE: usize = 64 << 20;
 /// Bytes read at once while the file is searched for lines.
 const PIECE: usize = 1 << 20;
 
+/// Bytes read ahead of a line.
+const BUFFER: usize = 32 << 10;
+
 /// The lines of a file.
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
     file: BufReader<File>,
     /// Where every `stride`-th line begins.
-    marks: Vec<u64>,
+    marks: Arc<Vec<u64>>,
     stride: u64,
     count: u64,
     fingerprint: u64,
@@ -86,8 +90,16 @@ impl Lines {
         }
         // What follows the last newline is a line only if there is something.
         let count = if ends_open { begun } else { begun - 1 };
-        let file = BufReader::with_capacity(32 << 10, file);
-        Ok(Self { path: path.to_owned(), file, marks, stride, count, fingerprint: hash.finish() })
+        let file = BufReader::with_capacity(BUFFER, file);
+        Ok(Self { path: path.to_owned(), file, marks: Arc::new(marks), stride, count, fingerprint: hash.finish() })
+    }
+
+    /// The same lines for another reader, without searching for them again.
+    pub fn again(&self) -> Result<Self> {
+        let file = File::open(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let file = BufReader::with_capacity(BUFFER, file);
+        let (path, marks) = (self.path.clone(), self.marks.clone());
+        Ok(Self { path, file, marks, stride: self.stride, count: self.count, fingerprint: self.fingerprint })
     }
 
     /// The file.

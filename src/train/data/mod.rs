@@ -32,4 +32,5 @@ pub use pack::{Packed, Packer, limit};
 pub use prepare::{PrepareOptions, Report, prepare};
 pub use prepared::{About, Prepared};
 pub use rows::Row;
+pub(super) use units::read_row;
 pub use units::{Counts, Fed, Part, Place, Shape, Source, Unit, Units};

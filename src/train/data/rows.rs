@@ -292,7 +292,7 @@ mod tests {
 
         #[test]
         fn nothing_of_a_conversation_is_lost(said in prop::collection::vec(".{0,20}", 2..8)) {
-            let role = |i: usize| if i % 2 == 0 { Role::User } else { Role::Assistant };
+            let role = |i: usize| if i.is_multiple_of(2) { Role::User } else { Role::Assistant };
             let want: Vec<Message> =
                 said.iter().enumerate().map(|(i, text)| Message { role: role(i), content: text.clone() }).collect();
             prop_assert_eq!(parse(json!({"messages": want})).unwrap(), Row::Chat(want.clone()));

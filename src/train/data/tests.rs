@@ -38,7 +38,7 @@ fn units(path: &Path, part: Part, shape: Shape, shuffled: bool, place: Place) ->
 fn take(units: &mut Units, count: usize) -> (Vec<Unit>, Vec<Fed>) {
     let (mut taken, mut said) = (Vec::new(), Vec::new());
     while taken.len() < count {
-        match units.next().unwrap() {
+        match units.take().unwrap() {
             Fed::Unit(unit) => taken.push(unit),
             other => said.push(other),
         }
@@ -64,7 +64,7 @@ fn each_pass_reads_every_row_once_in_another_order() {
     for epoch in 1..4 {
         let mut text = String::new();
         loop {
-            match all.next().unwrap() {
+            match all.take().unwrap() {
                 Fed::Unit(unit) => text.push_str(&text_of(&unit)),
                 Fed::Epoch(place) => {
                     assert_eq!((place.epoch, place.row, place.counts.examples), (epoch, 0, 20 * epoch));
@@ -96,11 +96,8 @@ fn what_is_held_out_is_never_trained() {
     let rows_of = |part, shuffled| {
         let mut rows = Vec::new();
         let mut units = units(&path, part, shape(6), shuffled, Place::default());
-        loop {
-            match units.next().unwrap() {
-                Fed::Unit(unit) => rows.extend(unit.rows),
-                _ => break,
-            }
+        while let Fed::Unit(unit) = units.take().unwrap() {
+            rows.extend(unit.rows);
         }
         rows.sort_unstable();
         rows.dedup();
@@ -123,10 +120,10 @@ fn bad_lines_are_said_once_and_only_so_many_are_borne() {
     let bad: Vec<u64> =
         said.iter().filter_map(|fed| if let Fed::Bad { line, .. } = fed { Some(*line) } else { None }).collect();
     assert_eq!(bad, [2, 4]);
-    assert_eq!(all.next().map(|_| ()).is_ok(), true);
+    assert!(all.take().is_ok());
     let strict = Shape { max_bad_lines: 1, ..shape(4) };
     let mut all = units(&path, Part::All, strict, false, Place::default());
-    let error = (0..9).find_map(|_| all.next().err()).unwrap().to_string();
+    let error = (0..9).find_map(|_| all.take().err()).unwrap().to_string();
     assert!(error.contains("data.jsonl:4") && error.contains("--max-bad-lines"), "{error}");
 }
 
@@ -138,7 +135,7 @@ fn data_without_a_single_example_is_refused() {
         let error = Source::open(&path, &mut |_, _| Ok(())).and_then(|mut source| {
             source.method()?;
             let mut units = Units::new(source, Part::All, encoder(Method::Sft), shape(8), true, Place::default())?;
-            (0..9).try_for_each(|_| units.next().map(|_| ()))
+            (0..9).try_for_each(|_| units.take().map(|_| ()))
         });
         format!("{:#}", error.unwrap_err())
     };
@@ -165,7 +162,7 @@ fn a_feed_gives_what_the_units_give_and_can_be_left_at_any_time() {
     let mut feed = Feed::start(make()).unwrap();
     let mut units = make();
     for _ in 0..100 {
-        assert_eq!(feed.next().unwrap(), units.next().unwrap());
+        assert_eq!(feed.take().unwrap(), units.take().unwrap());
     }
     drop(feed);
     let broken = file(dir.path(), "{}\n");
@@ -181,8 +178,8 @@ fn a_feed_gives_what_the_units_give_and_can_be_left_at_any_time() {
         .unwrap(),
     )
     .unwrap();
-    assert!(feed.next().unwrap_err().to_string().contains("--max-bad-lines"));
-    assert!(feed.next().is_err());
+    assert!(feed.take().unwrap_err().to_string().contains("--max-bad-lines"));
+    assert!(feed.take().is_err());
 }
 
 fn rows() -> impl Strategy<Value = Vec<String>> {
@@ -237,7 +234,7 @@ proptest! {
         let all = report.sequences as usize;
         let sequences = |units: Vec<Unit>| units.into_iter().map(|unit| unit.sequences).collect::<Vec<_>>();
         prop_assert_eq!(sequences(take(&mut prepared, all).0), sequences(take(&mut plain, all).0));
-        let count = plain.next();
+        let count = plain.take();
         prop_assert!(matches!(count, Ok(Fed::Epoch(place)) if place.counts.examples == report.examples));
     }
 }
@@ -317,7 +314,7 @@ fn damaged_prepared_files_are_refused() {
     other[at + 1] = 7;
     std::fs::write(&out, &other).unwrap();
     let mut all = units(&out, Part::All, shape(8), false, Place::default());
-    let said = all.next().unwrap_err().to_string();
+    let said = all.take().unwrap_err().to_string();
     assert!(said.contains("outside the model's vocabulary of 300"), "{said}");
     // Weights are no data.
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny/model.safetensors");

@@ -36,6 +36,14 @@ impl Source {
         Ok(source)
     }
 
+    /// The same for another reader.
+    pub fn again(&self) -> Result<Self> {
+        Ok(match self {
+            Self::Lines(lines) => Self::Lines(lines.again()?),
+            Self::Prepared(prepared) => Self::Prepared(Prepared::open(prepared.path())?),
+        })
+    }
+
     /// Rows that it has: lines, or sequences (pairs).
     pub fn count(&self) -> u64 {
         match self {
@@ -89,7 +97,7 @@ impl Source {
 }
 
 /// A line as a row, or what is wrong with it; none if it is blank.
-pub(super) fn read_row(lines: &mut Lines, line: u64, buffer: &mut Vec<u8>) -> Result<Option<Result<Row>>> {
+pub(in crate::train) fn read_row(lines: &mut Lines, line: u64, buffer: &mut Vec<u8>) -> Result<Option<Result<Row>>> {
     Ok(match lines.read(line, buffer)? {
         Line::Whole([]) => None,
         Line::Whole(text) => Some(Row::parse(text)),
@@ -286,7 +294,7 @@ impl Units {
     }
 
     /// What comes next; the data never ends.
-    pub fn next(&mut self) -> Result<Fed> {
+    pub fn take(&mut self) -> Result<Fed> {
         loop {
             if let Some(fed) = self.ready.pop_front() {
                 return Ok(fed);

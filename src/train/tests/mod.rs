@@ -17,7 +17,7 @@ use anyhow::Result;
 
 use super::checkpoint::{self, Identity, Output, newest_whole};
 use super::control::Controls;
-use super::data::{Encoder, Fed, Feed, Part, Place, Shape, Source, Unit, Units};
+use super::data::{Encoder, Fed, Feed, Part, Place, Shape, Source, Units};
 use super::mock::Bigram;
 use super::settings::{Adapter, Method, Settings};
 use super::surroundings::Surroundings;
@@ -150,18 +150,17 @@ impl Rig {
         let held = Part::held(count, self.settings.val_split);
         let mut units = Vec::new();
         if held > 0 {
-            let mut all = Units::new(source, Part::Held { held }, encoder.clone(), shape, false, Place::default())?;
-            while let Fed::Unit(unit) = all.next()? {
+            let mut all =
+                Units::new(source.again()?, Part::Held { held }, encoder.clone(), shape, false, Place::default())?;
+            while let Fed::Unit(unit) = all.take()? {
                 units.push(unit);
             }
         }
         let mut learner = Bigram::new();
         (learner.poisoned_from, learner.delay) = (self.poisoned_from, self.delay);
         let for_feed = encoder.clone();
-        let feed = move |place| {
-            let source = Source::open(&path, &mut |_, _| Ok(()))?;
-            Ok(Feed::start(Units::new(source, Part::Trained { held }, for_feed, shape, true, place)?)?)
-        };
+        let feed =
+            move |place| Ok(Feed::start(Units::new(source, Part::Trained { held }, for_feed, shape, true, place)?)?);
         Ok(Job {
             controls: Controls::open(&folder, self.controls)?,
             settings: self.settings,
@@ -222,9 +221,4 @@ fn checkpoints(folder: &Path) -> Vec<u64> {
 /// Bytes of the final adapter.
 fn adapter(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("adapter/adapters.safetensors")).unwrap()
-}
-
-#[allow(dead_code, reason = "for tests that need a unit by itself")]
-fn labels(unit: &Unit) -> usize {
-    unit.sequences.iter().map(crate::backend::learn::Sequence::labels).sum()
 }
