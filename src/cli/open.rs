@@ -90,7 +90,7 @@ pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
 }
 
 /// Bytes that this machine could still give, file cache included.
-fn available_memory() -> u64 {
+pub(super) fn available_memory() -> u64 {
     // Nothing known is no reason to refuse.
     let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
     system.refresh_memory();
