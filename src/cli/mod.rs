@@ -11,6 +11,7 @@ pub mod built_in;
 pub mod chat;
 pub mod completions;
 pub mod config;
+pub mod doctor;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
@@ -76,6 +77,7 @@ enum Command {
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -94,6 +96,7 @@ fn dispatch(command: Command) -> Result<()> {
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }
