@@ -208,8 +208,9 @@ fn going_back_gives_what_reading_again_gives() {
                 // the order of sums, and bytes may then round another way: hence the fast path's limit.
                 let mut straight = open("tiny_q", &options);
                 read(&mut *straight, &ids[..reached], 64);
-                let want = read(&mut *straight, &ids[reached..], 1);
-                let found = read(&mut *backend, &ids[reached..], 1);
+                let after = &ids[reached..if on_mlx() { ids.len().min(reached + 40) } else { ids.len() }];
+                let want = read(&mut *straight, after, 1);
+                let found = read(&mut *backend, after, 1);
                 let error = worst(&found.0, &want.0) / largest(&want.0);
                 let limit = if exact { 1e-5 } else { 0.03 };
                 assert!(error < limit, "exact {exact}, budget {budget}: {position}, from {reached}: {error}");
