@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::{model_arg, resources};
-use crate::backend::cpu::{CpuBackend, KvFormat, Options};
+use crate::backend::cpu::{CpuBackend, KvFormat, Options, REWIND_BUDGET};
 use crate::backend::{Backend, Which, mlx};
+use crate::config::Settings;
 use crate::engine::Loaded;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
@@ -86,7 +87,10 @@ pub fn on_cpu(files: &Files, options: &Options) -> bool {
         Which::Cpu => true,
         Which::Mlx => false,
         // What MLX cannot do is no reason to fail when nobody insists on it.
-        Which::Auto => !mlx::device().is_ok_and(|device| device == "gpu") || has_nf4(files),
+        Which::Auto => {
+            let bytes = options.kv == Some(KvFormat::Q8);
+            bytes || !mlx::device().is_ok_and(|device| device == "gpu") || has_nf4(files)
+        }
     }
 }
 
@@ -171,6 +175,9 @@ pub struct Compute {
     /// How keys and values are kept; f16 if not given (exact arithmetic keeps f32)
     #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
     kv: Option<Kv>,
+    /// Bytes kept to go back to earlier tokens.
+    #[arg(skip)]
+    rewind: Option<usize>,
 }
 
 /// What computes: the flag of every command that runs a model.
@@ -216,6 +223,17 @@ enum Kv {
 }
 
 impl Compute {
+    /// From now on what is not given comes from the settings.
+    pub fn fill(&mut self, settings: &Settings) {
+        self.threads = self.threads.or(settings.model.threads.and_then(NonZeroUsize::new));
+        // Whoever asks for a format wants the arithmetic that it belongs to.
+        self.exact |= settings.model.exact && self.kv.is_none();
+        if !self.exact && self.kv.is_none() {
+            self.kv = Some(if settings.memory.kv == "q8" { Kv::Q8 } else { Kv::F16 });
+        }
+        self.rewind = Some(settings.memory.rewind);
+    }
+
     /// The same, for the backend.
     pub fn options(&self) -> Options {
         let kv = self.kv.map(|kv| match kv {
@@ -223,7 +241,8 @@ impl Compute {
             Kv::F16 => KvFormat::F16,
             Kv::Q8 => KvFormat::Q8,
         });
-        Options { kv, ..options(self.exact, self.threads, self.backend) }
+        let rewind_budget = self.rewind.unwrap_or(REWIND_BUDGET);
+        Options { kv, rewind_budget, ..options(self.exact, self.threads, self.backend) }
     }
 }
 
