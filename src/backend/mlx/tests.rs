@@ -26,7 +26,7 @@ fn made(format: Format) -> (Checkpoint, ModelSpec) {
 fn in_bf16(files: &Checkpoint) -> Checkpoint {
     use safetensors::tensor::{Dtype, TensorView};
     let halved = |t: &[u8]| {
-        let numbers = bytemuck::pod_collect_to_vec::<u8, f32>(t).into_iter();
+        let numbers = t.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
         numbers.flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect::<Vec<u8>>()
     };
     let all: Vec<_> = files.tensors().map(|t| (t.name.to_owned(), t.shape.to_vec(), halved(t.data))).collect();

@@ -7,8 +7,8 @@ use super::findings::Findings;
 use crate::backend::cpu::ops::Level;
 use crate::backend::cpu::ops::int8::Int8;
 use crate::backend::mlx;
-use crate::cli::hub;
-use crate::config::{Config, Places, Rules};
+use crate::cli::{hub, settings};
+use crate::config::Places;
 use crate::protocol::{SensorChoice, SensorState, Telemetry};
 use crate::run::color_depth;
 use crate::telemetry::{Sampler, SamplerOptions};
@@ -18,14 +18,17 @@ use crate::ui::theme::Depth;
 /// How long a sensor is waited for: a command may take two seconds.
 const SENSOR: Duration = Duration::from_millis(2500);
 
-/// The settings' sensor; what is wrong with the settings is a finding.
+/// The settings' sensor; what is wrong with the settings, and with the user's themes, is a finding.
 pub(super) fn settings(findings: &mut Findings) -> Option<SensorChoice> {
-    let rules = Rules::default();
-    let loaded = Config::load(&rules).map_err(|e| e.to_string());
-    match loaded.and_then(|config| config.settings().map_err(|e| e.to_string())) {
-        Ok(settings) => Some(settings.heat.sensor),
+    match settings::load() {
+        Ok(own) => {
+            for (name, why) in own.broken_themes() {
+                findings.missing("settings", "theme", format!("{name}: {why}"));
+            }
+            Some(own.settings.heat.sensor)
+        }
         Err(why) => {
-            findings.missing("settings", "settings", why);
+            findings.missing("settings", "settings", format!("{why:#}"));
             None
         }
     }
@@ -128,7 +131,7 @@ pub(super) fn terminal(findings: &mut Findings) {
         }
         _ => findings.missing(AREA, "size", "there is no terminal to measure"),
     }
-    match color_depth(false) {
+    match color_depth("auto") {
         Depth::True => findings.there(AREA, "colours", "24 bits"),
         Depth::Indexed => findings.there(AREA, "colours", "256"),
         Depth::Sixteen => findings.there(AREA, "colours", "16; COLORTERM=truecolor would say that there are more"),
