@@ -12,6 +12,7 @@
 
 mod depth;
 mod sensing;
+mod signals;
 pub mod store;
 pub mod themes;
 
@@ -25,7 +26,6 @@ use anyhow::{Context, Result};
 use crossterm::event::{Event as TermEvent, EventStream, MouseEventKind};
 use futures_util::StreamExt;
 use ratatui::Terminal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::app::chat::Change;
@@ -42,6 +42,7 @@ use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
 use sensing::Sensing;
+use signals::{Asked, Signals};
 use store::Store;
 use themes::Themes;
 
@@ -100,10 +101,17 @@ pub fn run(setup: Setup) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The engine survives its own panics and says so in the chat; a sensor's are harmless.
     term::restore_on_panic(|| std::thread::current().name() == Some("engine") || Sampler::may_panic_here());
-    term::enter(setup.mouse).context("the terminal cannot be taken over")?;
-    let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
-    term::leave();
-    ended
+    runtime.block_on(async {
+        // From here on a signal asks; before, it would end the program with the terminal in its hands.
+        let signals = Signals::new()?;
+        term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+        let ended = match Loop::new(setup, signals) {
+            Ok(running) => running.run().await,
+            Err(error) => Err(error),
+        };
+        term::leave();
+        ended
+    })
 }
 
 type Ready = Pin<Box<dyn Future<Output = Result<Engine>>>>;
@@ -117,9 +125,7 @@ enum Link {
 
 /// What woke the loop.
 enum Woken {
-    Quit,
-    Suspend,
-    Continued,
+    Signal(Asked),
     Input(Option<std::io::Result<TermEvent>>),
     Engine(Option<crate::protocol::Event>),
     Snapshot,
@@ -127,14 +133,6 @@ enum Woken {
     Written,
     Sensed,
     Time,
-}
-
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-    stop: Signal,
-    go_on: Signal,
 }
 
 struct Loop {
@@ -161,11 +159,15 @@ struct Loop {
     slow_link: SlowLink,
     /// A key came since the last frame.
     typed: bool,
+    /// Nothing is known of what the terminal shows: every cell is sent.
+    anew: bool,
+    /// We stopped ourselves, and shall hear that we were continued.
+    stopped: bool,
     quit: bool,
 }
 
 impl Loop {
-    fn new(setup: Setup) -> Result<Self> {
+    fn new(setup: Setup, signals: Signals) -> Result<Self> {
         let (columns, rows) = term::size();
         let mut this = Self {
             app: setup.app,
@@ -175,13 +177,7 @@ impl Loop {
             terminal: Terminal::new(CellWriter::new(columns, rows))?,
             output: Output::new(std::io::stdout())?,
             input: EventStream::new(),
-            signals: Signals {
-                terminate: signal(SignalKind::terminate())?,
-                hang_up: signal(SignalKind::hangup())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-                go_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
-            },
+            signals,
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
             store: setup.store,
@@ -194,6 +190,8 @@ impl Loop {
             mouse: setup.mouse,
             slow_link: setup.slow_link,
             typed: false,
+            anew: false,
+            stopped: false,
             quit: false,
         };
         this.tell(Msg::Resize(columns, rows));
@@ -239,14 +237,9 @@ impl Loop {
         let frame = self.next_frame();
         let wake = next_wake(&self.app).map(|at| self.begun + Duration::from_secs_f64(at.max(0.0) + 0.001));
         let timer = [frame, wake].into_iter().flatten().min();
-        let s = &mut self.signals;
         tokio::select! {
             biased;
-            _ = s.terminate.recv() => Woken::Quit,
-            _ = s.hang_up.recv() => Woken::Quit,
-            _ = s.interrupt.recv() => Woken::Quit,
-            _ = s.stop.recv() => Woken::Suspend,
-            _ = s.go_on.recv() => Woken::Continued,
+            asked = self.signals.asked() => Woken::Signal(asked),
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
             _ = self.output.written() => Woken::Written,
@@ -257,9 +250,12 @@ impl Loop {
 
     fn take(&mut self, woken: Woken) -> Result<()> {
         match woken {
-            Woken::Quit => self.quit = true,
-            Woken::Suspend => self.suspend()?,
-            Woken::Continued => self.take_over()?,
+            Woken::Signal(Asked::Quit) => self.quit = true,
+            Woken::Signal(Asked::Suspend) => self.suspend()?,
+            // After a stop of our own the terminal was taken over already. Doing it twice would make it
+            // forget where the shell's cursor was.
+            Woken::Signal(Asked::Continued) if std::mem::take(&mut self.stopped) => {}
+            Woken::Signal(Asked::Continued) => self.take_over()?,
             Woken::Input(Some(Ok(event))) => self.input(event),
             // The terminal is gone.
             Woken::Input(None | Some(Err(_))) => self.quit = true,
@@ -321,6 +317,8 @@ impl Loop {
             TermEvent::Resize(columns, rows) => {
                 self.terminal.backend_mut().set_size(columns, rows);
                 self.tell(Msg::Resize(columns, rows));
+                // It may have been smaller in between, and lost what was cut off.
+                self.anew = true;
             }
             TermEvent::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollUp => self.tell(Msg::Wheel(-WHEEL)),
@@ -380,7 +378,7 @@ impl Loop {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));
             }
-            Effect::Redraw => self.redraw()?,
+            Effect::Redraw => (self.anew, self.app.dirty) = (true, true),
             Effect::Suspend => self.suspend()?,
             Effect::Quit => self.quit = true,
         }
@@ -426,6 +424,10 @@ impl Loop {
     }
 
     fn draw(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.anew) {
+            self.terminal.backend_mut().forget();
+            self.terminal.clear()?;
+        }
         let (app, theme, screen) = (&self.app, &self.theme, &mut self.screen);
         let mut drawn = app.drawn;
         self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame))?;
@@ -437,19 +439,12 @@ impl Loop {
         Ok(())
     }
 
-    /// Everything is drawn anew with the next frame.
-    fn redraw(&mut self) -> Result<()> {
-        self.terminal.backend_mut().forget();
-        self.terminal.clear()?;
-        self.app.dirty = true;
-        Ok(())
-    }
-
     fn suspend(&mut self) -> Result<()> {
         self.store.flush()?;
         self.output.settle();
         term::leave();
         term::stop();
+        self.stopped = true;
         self.take_over()
     }
 
@@ -459,7 +454,8 @@ impl Loop {
         let (columns, rows) = term::size();
         self.terminal.backend_mut().set_size(columns, rows);
         self.tell(Msg::Resize(columns, rows));
-        self.redraw()
+        self.anew = true;
+        Ok(())
     }
 
     async fn end(mut self) -> Result<()> {

@@ -46,7 +46,7 @@ fn check(learner: &mut CpuLearner, rate: f32, (inputs, outputs): (usize, usize),
     for (found, want) in out.iter().zip(want.iter().flatten()) {
         assert!((f64::from(*found) - want).abs() < 1e-5 * largest, "{found}, should be {want} (of {largest})");
     }
-    assert!((loss - want_loss).abs() < 1e-5 * want_loss.abs(), "{loss} {want_loss}");
+    assert!((loss - want_loss).abs() <= 1e-5 * want_loss.abs(), "{loss} {want_loss}");
 
     let total = |reference: &Reference, x: &Wide| {
         let (out, loss) = formula(reference, &read, x);
