@@ -11,6 +11,7 @@ pub mod built_in;
 pub mod chat;
 pub mod completions;
 pub mod config;
+pub mod doctor;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
@@ -84,6 +85,7 @@ enum Command {
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     Pico(pico::PicoArgs),
@@ -104,6 +106,7 @@ fn dispatch(command: Command) -> Result<()> {
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Pico(args) => pico::run(args),
