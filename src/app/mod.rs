@@ -22,6 +22,7 @@ mod navigate;
 pub mod overlay;
 pub mod prompt;
 pub mod routing;
+pub mod sessions;
 pub mod slash;
 pub mod state;
 mod update;

@@ -5,6 +5,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::open::{self, Compute};
+use super::session_args::{SessionArgs, say_where};
 use super::{Usage, built_in};
 use crate::app::App;
 use crate::app::msg::Msg;
@@ -12,7 +13,6 @@ use crate::backend::cpu::Options;
 use crate::engine::{self, Loaded};
 use crate::model::footprint::{KvFormat, footprint};
 use crate::protocol::Sampling;
-use crate::run::store::MemoryStore;
 use crate::run::{self, Facts, Setup};
 use crate::term;
 use crate::ui::theme::{BUILT_IN, Theme};
@@ -68,6 +68,8 @@ pub struct ChatArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     compute: Compute,
 }
 
@@ -76,6 +78,8 @@ Examples:
   bit-axon                                  The built-in model
   bit-axon chat models/mine --theme light
   bit-axon chat owner/name --temperature 0 --system \"Answer in one sentence.\"
+  bit-axon chat --resume                    Go on with the newest conversation
+  bit-axon chat --session sky               Go on with the one about the sky
 
 Without a terminal, use `bit-axon run`: it reads standard input and writes standard output.";
 
@@ -92,6 +96,7 @@ pub fn run(args: ChatArgs) -> Result<()> {
                        (a prompt in, an answer out; --json for programs, --chat for a conversation by lines)";
         return Err(Usage(instead.into()).into());
     }
+    let begin = args.session.begin()?;
     // What the hub has to say while it fetches must be said before the screen is taken over.
     if let Some(model) = &args.model {
         super::model_arg::resolve(model)?;
@@ -114,10 +119,17 @@ pub fn run(args: ChatArgs) -> Result<()> {
     (app.sampling, app.max_tokens) = (sampling, args.max_tokens.max(1));
     app.themes = BUILT_IN.map(|(name, _)| name.to_owned()).to_vec();
     app.theme.clone_from(&args.theme);
+    // What was asked for now holds against what the session had.
+    app.sessions.keep_sampling = begin.resumes && app.sampling != Sampling::default();
     let mut first = vec![Msg::Sensor(None)];
+    first.extend(begin.first);
     first.extend(args.system.map(Msg::System));
-    let store = Box::new(MemoryStore::default());
-    run::run(Setup { app, theme, opening, facts, store, mouse: args.mouse, slow_link: args.slow_link, first })
+    let (store, mouse, slow_link) = (begin.store, args.mouse, args.slow_link);
+    let left = run::run(Setup { app, theme, opening, facts, store, mouse, slow_link, first })?;
+    if let Some(left) = left {
+        say_where(&left, args.model.as_deref());
+    }
+    Ok(())
 }
 
 impl ChatArgs {

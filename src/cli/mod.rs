@@ -29,6 +29,7 @@ mod progress;
 pub mod quantize;
 mod resources;
 pub mod run;
+mod session_args;
 pub mod sessions;
 pub mod trace;
 

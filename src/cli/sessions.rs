@@ -103,7 +103,7 @@ enum Format {
 
 /// Does what is asked.
 pub fn run(args: SessionsArgs) -> Result<()> {
-    let store = args.folder.map_or_else(Store::of_the_user, |folder| Ok(Store::new(folder)))?;
+    let store = args.folder.map_or_else(super::session_args::store, |folder| Ok(Store::new(folder)))?;
     match args.action.unwrap_or(Action::List { json: false }) {
         Action::List { json } => list(&store, json),
         Action::Search { text, json, most } => find(&store, &text, json, most),

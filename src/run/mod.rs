@@ -11,8 +11,13 @@
 //! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
 
 mod depth;
+pub mod disk_store;
+mod export;
+pub mod keeper;
+mod library;
 mod machine;
 pub mod store;
+mod witness;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -29,8 +34,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::app::chat::Change;
 use crate::app::key::Key;
-use crate::app::msg::{Effect, Msg, Opened, SessionOp};
+use crate::app::msg::{Effect, Msg, Opened};
 use crate::app::{App, next_wake, update};
+use crate::chat::What;
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
 use crate::term;
@@ -38,8 +44,10 @@ use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
+use keeper::Keeper;
 use machine::Machine;
-use store::Store;
+use store::{Left, Store};
+use witness::Witness;
 
 pub use depth::color_depth;
 
@@ -88,8 +96,8 @@ pub struct Facts {
     pub budget: u64,
 }
 
-/// Runs the workbench until the user leaves.
-pub fn run(setup: Setup) -> Result<()> {
+/// Runs the workbench until the user leaves. Gives the session that is left.
+pub fn run(setup: Setup) -> Result<Option<Left>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     term::restore_on_panic();
     term::enter(setup.mouse).context("the terminal cannot be taken over")?;
@@ -116,6 +124,7 @@ enum Woken {
     Engine(Option<crate::protocol::Event>),
     Snapshot,
     Opened(Result<Engine>),
+    Kept(Box<Msg>),
     Written,
     Look,
     Time,
@@ -139,7 +148,8 @@ struct Loop {
     signals: Signals,
     link: Link,
     facts: oneshot::Receiver<Facts>,
-    store: Box<dyn Store>,
+    store: Keeper,
+    witness: Witness,
     machine: Option<Machine>,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
@@ -173,7 +183,8 @@ impl Loop {
             },
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
-            store: setup.store,
+            store: Keeper::start(setup.store)?,
+            witness: Witness::default(),
             machine: Machine::new(),
             backlog: VecDeque::new(),
             begun: Instant::now(),
@@ -196,7 +207,7 @@ impl Loop {
         Ok(this)
     }
 
-    async fn run(mut self) -> Result<()> {
+    async fn run(mut self) -> Result<Option<Left>> {
         self.draw()?;
         while !self.quit {
             let woken = self.wait().await;
@@ -208,7 +219,7 @@ impl Loop {
                 self.draw()?;
             }
         }
-        self.end().await
+        Ok(self.end().await)
     }
 
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
@@ -241,6 +252,7 @@ impl Loop {
             _ = s.go_on.recv() => Woken::Continued,
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
+            msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
             _ = self.look.tick() => Woken::Look,
             _ = sleep_until(timer) => Woken::Time,
@@ -263,6 +275,7 @@ impl Loop {
                 self.link = Link::Gone;
                 self.tell(Msg::EngineGone(format!("{error:#}")));
             }
+            Woken::Kept(msg) => self.tell(*msg),
             Woken::Written => {
                 self.quit |= self.output.broken();
                 if !self.slow_link {
@@ -299,6 +312,9 @@ impl Loop {
             let Link::Open { events, .. } = &mut self.link else { break };
             let Some(event) = events.try_recv() else { break };
             self.tell(Msg::Engine(event));
+        }
+        while let Some(msg) = self.store.try_answer() {
+            self.tell(msg);
         }
         let Link::Open { snapshot, .. } = &self.link else { return };
         if snapshot.has_changed().unwrap_or(false) {
@@ -356,6 +372,9 @@ impl Loop {
     fn tell(&mut self, msg: Msg) {
         let mut waiting = VecDeque::from([msg]);
         while let Some(msg) = waiting.pop_front() {
+            if let Some(what) = self.witness.sees(&self.app, &msg) {
+                self.store.keep(what);
+            }
             for effect in update(&mut self.app, msg) {
                 match self.perform(effect) {
                     Ok(Some(answer)) => waiting.push_back(answer),
@@ -369,9 +388,9 @@ impl Loop {
     fn perform(&mut self, effect: Effect) -> Result<Option<Msg>> {
         match effect {
             Effect::Engine(command) => self.backlog.push_back(command),
-            Effect::Record(change) => self.record(&change)?,
-            Effect::Session(op) => return self.session(op),
-            Effect::Remember(prompt) => self.store.remember(&prompt)?,
+            Effect::Record(change) => self.record(change),
+            Effect::Session(op) => self.store.ask(op),
+            Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Theme(name) => {
                 let theme = Theme::built_in(&name, self.theme.depth, self.theme.ascii).map_err(anyhow::Error::msg)?;
@@ -385,31 +404,12 @@ impl Loop {
         Ok(None)
     }
 
-    fn record(&mut self, change: &Change) -> Result<()> {
-        self.store.record(change).context("this conversation cannot be saved")
-    }
-
-    fn session(&mut self, op: SessionOp) -> Result<Option<Msg>> {
-        Ok(match op {
-            SessionOp::New => {
-                self.store.begin();
-                None
-            }
-            SessionOp::List => Some(Msg::Sessions(self.store.list()?)),
-            SessionOp::Open(id) => {
-                let changes = self.store.open(&id)?;
-                Some(Msg::SessionOpened(id, changes))
-            }
-            SessionOp::Rename(id, title) => {
-                self.store.rename(&id, &title)?;
-                None
-            }
-            SessionOp::Delete(id) => {
-                self.store.delete(&id)?;
-                None
-            }
-            SessionOp::Search(query) => Some(Msg::Found(self.store.search(&query)?)),
-        })
+    fn record(&mut self, change: Change) {
+        let ended = matches!(change, Change::Finish { .. });
+        self.store.keep(What::Change(change));
+        if let (true, Link::Open { snapshot, .. }) = (ended, &self.link) {
+            self.store.keep(What::State(Box::new(snapshot.borrow().clone())));
+        }
     }
 
     /// Gives the engine what it has room for; the loop never waits for it.
@@ -444,7 +444,7 @@ impl Loop {
     }
 
     fn suspend(&mut self) -> Result<()> {
-        self.store.flush()?;
+        self.store.settle();
         self.output.settle();
         term::leave();
         term::stop();
@@ -460,14 +460,15 @@ impl Loop {
         self.redraw()
     }
 
-    async fn end(mut self) -> Result<()> {
+    async fn end(mut self) -> Option<Left> {
         // What is being written is kept as far as it came.
         self.drain().await;
+        self.tell(Msg::Leaving);
         self.output.settle();
-        let saved = self.store.flush();
+        let left = self.store.close();
         // The process ends with its threads; a model that is being read need not be waited for.
         drop(self.link);
-        saved
+        left
     }
 }
 

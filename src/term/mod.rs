@@ -44,8 +44,8 @@ pub fn leave() {
 pub fn restore_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // The engine survives its own panics and says so in the chat.
-        if std::thread::current().name() == Some("engine") {
+        // The engine survives its own panics and says so in the chat; so does what keeps sessions.
+        if matches!(std::thread::current().name(), Some("engine" | "sessions" | "library" | "search")) {
             return;
         }
         leave();
