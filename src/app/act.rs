@@ -72,6 +72,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Theme => return theme(app, argument),
         Redraw => return vec![Effect::Redraw],
         Suspend => return vec![Effect::Suspend],
+        Quit if !sessions::may_let_go(app) => {}
         Quit => return vec![Effect::Quit],
 
         Send => return send(app),

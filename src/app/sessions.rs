@@ -37,8 +37,8 @@ impl Resumed {
         if misfits > 0 {
             resumed.notes.push(format!("{misfits} entries of this session do not fit and were left out"));
         }
-        let answers = resumed.chat.nodes().iter().filter(|node| node.role == Role::Assistant);
-        if let Some(last) = answers.last() {
+        let mut newest = resumed.chat.nodes().iter().rev();
+        if let Some(last) = newest.find(|node| node.role == Role::Assistant) {
             resumed.sampling.clone_from(&last.sampling);
             resumed.alterations = last.alterations.clone().unwrap_or_default();
         }
@@ -115,7 +115,7 @@ pub(super) fn open(app: &mut App, id: String) -> Vec<Effect> {
         app.view = View::Workbench;
         return app.sessions.then.take().map_or_else(Vec::new, |node| show(app, node));
     }
-    begin_opening(app, id)
+    if may_let_go(app) { begin_opening(app, id) } else { Vec::new() }
 }
 
 /// It was read: everything is as it was left.
@@ -156,6 +156,17 @@ pub(super) fn not_opened(app: &mut App, why: String) -> Vec<Effect> {
     app.sessions.system.take().and_then(|text| change(app, Change::System { text })).into_iter().collect()
 }
 
+/// False, once, if what was said would be lost.
+pub(super) fn may_let_go(app: &mut App) -> bool {
+    let lost = matches!(app.sessions.saving, Saving::Failing(_)) && !app.chat.nodes().is_empty();
+    if !lost || app.sessions.warned.take().is_some_and(|until| app.now < until) {
+        return true;
+    }
+    app.sessions.warned = Some(app.now + 5.0);
+    app.say("This chat is not saved. /export FILE writes it elsewhere; the same again lets it go");
+    false
+}
+
 /// True if another model than the one that is open wrote this message, so that its tokens mean nothing
 /// to this one.
 pub(super) fn is_foreign(app: &App, node: NodeId) -> bool {
@@ -168,6 +179,9 @@ pub(super) fn is_foreign(app: &App, node: NodeId) -> bool {
 pub(super) fn new_chat(app: &mut App) -> Vec<Effect> {
     if app.running.is_some() || app.sessions.opening.is_some() {
         app.say("An answer is being written; Esc stops it");
+        return Vec::new();
+    }
+    if !may_let_go(app) {
         return Vec::new();
     }
     navigate::replace_chat(app, Chat::default());

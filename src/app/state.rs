@@ -281,6 +281,8 @@ pub struct SessionList {
     pub saving: Saving,
     /// Settings that were asked for at the start hold against those of the session that is opened then.
     pub keep_sampling: bool,
+    /// Until when an unsaved chat may be let go of: this was told.
+    pub(super) warned: Option<f64>,
     /// The system prompt that the session gets once it is open.
     pub(super) system: Option<String>,
     /// The message to go to once it is open.

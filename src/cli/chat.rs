@@ -126,10 +126,7 @@ pub fn run(args: ChatArgs) -> Result<()> {
     first.extend(args.system.map(Msg::System));
     let (store, mouse, slow_link) = (begin.store, args.mouse, args.slow_link);
     let left = run::run(Setup { app, theme, opening, facts, store, mouse, slow_link, first })?;
-    if let Some(left) = left {
-        say_where(&left, args.model.as_deref());
-    }
-    Ok(())
+    left.map_or(Ok(()), |left| say_where(&left, args.model.as_deref()))
 }
 
 impl ChatArgs {

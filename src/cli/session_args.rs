@@ -101,8 +101,8 @@ pub(super) fn store() -> Result<session::Store> {
     folder()?.map(session::Store::new).ok_or_else(nowhere)
 }
 
-/// Says where the conversation is, and how to go on with it.
-pub(super) fn say_where(left: &Left, model: Option<&str>) {
+/// Says where the conversation is, and how to go on with it; an error if its end is lost.
+pub(super) fn say_where(left: &Left, model: Option<&str>) -> Result<()> {
     if let Some(path) = &left.path {
         let quoted = |text: &str| shlex::try_quote(text).map_or_else(|_| text.to_owned(), Into::into);
         let model = model.map_or(String::new(), |model| format!(" {}", quoted(model)));
@@ -110,7 +110,8 @@ pub(super) fn say_where(left: &Left, model: Option<&str>) {
         let again = format!("bit-axon chat{model} --session {}", quoted(&id));
         output::note(format!("Saved in {}; go on with: {again}", path.display()));
     }
-    if let Some(problem) = &left.problem {
-        output::error(&anyhow::anyhow!("{problem}"));
+    match &left.problem {
+        Some(problem) => Err(anyhow::anyhow!("{problem}").context("the end of this conversation is not saved")),
+        None => Ok(()),
     }
 }

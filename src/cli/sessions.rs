@@ -17,7 +17,7 @@ use crate::session::{self, Store, Summary, date_and_time, search};
 /// An ID is a name that the list shows, any part of it that no other session has, or `latest`; where a
 /// session is only read, it may also be the path of a file. They are kept in
 /// $XDG_STATE_HOME/bit-axon/sessions (~/.local/state/bit-axon/sessions), or in $BIT_AXON_HOME/sessions
-/// if that is set. Times are universal time.
+/// if that is set, or where the setting paths.sessions says. Times are universal time.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SessionsArgs {

@@ -86,7 +86,9 @@ impl DiskStore {
     fn outcome(&mut self, result: Result<()>, tell: &Tell) {
         match (result, &self.failing) {
             (Err(error), None) => {
-                let why = format!("{error:#}");
+                // The line is short, and paths are long: what is wrong comes first.
+                let (cause, what) = (error.root_cause().to_string(), error.to_string());
+                let why = if what == cause { what } else { format!("{cause}: {what}") };
                 tell(Msg::Saving(Saving::Failing(why.clone())));
                 self.failing = Some(why);
             }
@@ -224,7 +226,10 @@ impl Store for DiskStore {
     fn ask(&mut self, op: SessionOp, tell: &Tell) -> Result<()> {
         // By way of here, so that everything that was said before is written.
         self.library(match op {
-            SessionOp::New => return Ok(self.let_go(tell)),
+            SessionOp::New => {
+                self.let_go(tell);
+                return Ok(());
+            }
             SessionOp::Open(id) => {
                 let resumed = self.open(&id, tell).with_context(|| format!("{id} cannot be opened"))?;
                 tell(Msg::SessionOpened(Box::new(resumed)));

@@ -108,8 +108,7 @@ impl Keeper {
             Err(mpsc::RecvTimeoutError::Timeout) => "the disk does not answer",
             Err(mpsc::RecvTimeoutError::Disconnected) => "what saves it has failed",
         };
-        let problem = format!("the end of this conversation may not be saved: {problem}");
-        Some(Left { id: String::new(), path: None, problem: Some(problem) })
+        Some(Left { id: String::new(), path: None, problem: Some(problem.into()) })
     }
 
     fn send(&self, job: Job) {

@@ -244,6 +244,9 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
             lines.push(Line::styled(size, theme.dim));
         }
     }
+    if app.sessions.opening.is_some() {
+        lines.push(Line::styled("Reading the conversation…", theme.warn));
+    }
     lines.push(Line::default());
     for (action, what) in [
         (Action::Send, "sends the prompt"),

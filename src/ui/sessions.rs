@@ -72,7 +72,8 @@ fn line(app: &App, theme: &Theme, entry: &SessionEntry, chosen: bool, columns: u
     let size = if entry.bytes > 0 { bytes(entry.bytes) } else { String::new() };
     let about = match (&entry.problem, columns) {
         (Some(_), _) => "cannot be opened".to_owned(),
-        (None, 64..) => format!("{:>5} messages  {size:>8}  {when:>12}", entry.messages),
+        (None, 72..) => format!("{:>5} messages  {size:>8}  {when:>12}", entry.messages),
+        (None, 56..) => format!("{:>5} msg  {size:>8}  {when:>12}", entry.messages),
         (None, 48..) => format!("{:>5} msg  {when:>12}", entry.messages),
         (None, _) => format!("{when:>12}"),
     };
@@ -107,6 +108,7 @@ fn foot(app: &App, theme: &Theme, columns: usize) -> Line<'static> {
     let words = [
         "enter opens, n begins a new chat, r renames, d deletes, c copies, e exports (E as JSON), / searches",
         "enter opens, n new, r renames, d deletes, c copies, e exports, / searches",
+        "enter opens, n new, r renames, d deletes, c copies, e exports",
         "enter opens, n new, r renames, d deletes, F1 more",
         "enter n r d c e /  F1 tells",
     ];
