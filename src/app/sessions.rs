@@ -188,7 +188,12 @@ pub(super) fn new_chat(app: &mut App) -> Vec<Effect> {
     figures::recount(app, None);
     (app.view, app.focus) = (View::Workbench, Pane::Prompt);
     (app.sessions.open, app.sessions.model, app.sessions.resumed) = (None, None, 0);
-    vec![Effect::Session(SessionOp::New)]
+    let mut effects = vec![Effect::Session(SessionOp::New)];
+    if !app.sessions.system_of_new.is_empty() {
+        let text = app.sessions.system_of_new.clone();
+        effects.extend(change(app, Change::System { text }));
+    }
+    effects
 }
 
 /// Goes to where a search found something.

@@ -1,6 +1,6 @@
 //! Which session the workbench begins with, and where sessions are.
 
-use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Usage, output};
 use crate::app::msg::Msg;
 use crate::app::sessions::Saving;
-use crate::config::{Config, Places, Rules};
+use crate::config::{Places, Settings};
 use crate::run::disk_store::DiskStore;
 use crate::run::store::{Left, MemoryStore, Store};
 use crate::session::{self, History};
@@ -39,14 +39,13 @@ pub(super) struct Begin {
 
 impl SessionArgs {
     /// Finds the session before the screen is taken over, so that a wrong name is told at once.
-    pub(super) fn begin(&self) -> Result<Begin> {
+    pub(super) fn begin(&self, settings: &Settings) -> Result<Begin> {
         if self.no_save {
             let store = Box::new(MemoryStore::new(Saving::Private));
             return Ok(Begin { store, first: Vec::new(), resumes: false });
         }
         let env = |name: &str| std::env::var_os(name);
-        let folder = folder()?;
-        let Some(folder) = folder else {
+        let Some(folder) = settings.paths.sessions.clone() else {
             if self.session.is_some() || self.resume {
                 return Err(nowhere());
             }
@@ -55,14 +54,14 @@ impl SessionArgs {
             return Ok(Begin { store: Box::new(store), first: Vec::new(), resumes: false });
         };
         let store = session::Store::new(folder);
-        let id = self.wanted(&store)?;
+        let id = self.wanted(&store, settings)?;
         // Prompts are beside the usual place of sessions, wherever these are.
         let history = Places::new(&env).sessions.map(|usual| History::new(usual.with_file_name("history.jsonl")));
         let (first, resumes) = (id.clone().map(Msg::Resume).into_iter().collect(), id.is_some());
         Ok(Begin { store: Box::new(DiskStore::new(store, history)), first, resumes })
     }
 
-    fn wanted(&self, store: &session::Store) -> Result<Option<String>> {
+    fn wanted(&self, store: &session::Store, settings: &Settings) -> Result<Option<String>> {
         match &self.session {
             Some(file) if file.contains(MAIN_SEPARATOR) || file.ends_with(".jsonl") => {
                 let path = std::path::absolute(file).with_context(|| format!("{file} is no path"))?;
@@ -77,19 +76,10 @@ impl SessionArgs {
             Some(name) => Ok(Some(store.find(name)?)),
             None if self.resume => Ok(Some(store.find("latest")?)),
             // By a setting: then nothing to go on with is no reason to fail.
-            None if settings()?.ui.resume => Ok(store.find("latest").ok()),
+            None if settings.ui.resume => Ok(store.find("latest").ok()),
             None => Ok(None),
         }
     }
-}
-
-fn settings() -> Result<crate::config::Settings> {
-    Ok(Config::load(&Rules::default())?.settings()?)
-}
-
-/// The folder of sessions that the settings name; none if there is no place for one.
-fn folder() -> Result<Option<PathBuf>> {
-    Ok(settings()?.paths.sessions)
 }
 
 fn nowhere() -> anyhow::Error {
@@ -98,7 +88,7 @@ fn nowhere() -> anyhow::Error {
 
 /// The sessions of the user, where the settings say.
 pub(super) fn store() -> Result<session::Store> {
-    folder()?.map(session::Store::new).ok_or_else(nowhere)
+    super::settings::load()?.settings.paths.sessions.map(session::Store::new).ok_or_else(nowhere)
 }
 
 /// Says where the conversation is, and how to go on with it; an error if its end is lost.

@@ -56,6 +56,11 @@ impl Keeper {
         Ok(Self { jobs: Some(jobs), answers, gone: false, ended, _thread: thread })
     }
 
+    /// True on threads whose panics are told by [`Keeper::answer`].
+    pub fn may_panic_here() -> bool {
+        matches!(std::thread::current().name(), Some("sessions" | "library" | "search"))
+    }
+
     /// Something happened.
     pub fn keep(&self, what: What) {
         self.send(Job::Keep(now_ms(), what));

@@ -4,7 +4,7 @@
 //!   signals ─┐
 //!   keys ────┤                        ┌─> engine
 //!   engine ──┼─ Msg ─> app::update ───┼─> store (sessions)
-//!   figures ─┤             │          └─> terminal (copy, suspend)
+//!   sensors ─┤             │          └─> terminal (copy, suspend)
 //!   time ────┘        ui::draw ─> term::cells ─> term::output (a thread)
 //! ```
 //!
@@ -15,8 +15,9 @@ pub mod disk_store;
 mod export;
 pub mod keeper;
 mod library;
-mod machine;
+mod sensing;
 pub mod store;
+pub mod themes;
 mod witness;
 
 use std::collections::VecDeque;
@@ -32,34 +33,33 @@ use ratatui::Terminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::app::chat::Change;
 use crate::app::key::Key;
 use crate::app::msg::{Effect, Msg, Opened};
 use crate::app::{App, next_wake, update};
 use crate::chat::What;
+use crate::config::SlowLink;
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
+use crate::telemetry::Sampler;
 use crate::term;
 use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
 use keeper::Keeper;
-use machine::Machine;
+use sensing::Sensing;
 use store::{Left, Store};
+use themes::Themes;
 use witness::Witness;
 
 pub use depth::color_depth;
+pub use sensing::Sensors;
 
-/// Between frames.
-const FRAME: Duration = Duration::from_millis(33);
-/// The same on a slow link.
+/// Between frames on a slow link, at least.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
 /// Who types wants to see it at once: the same after a key, and on a slow link.
 const ECHO: Duration = Duration::from_millis(5);
 const SLOW_ECHO: Duration = Duration::from_millis(33);
-/// Between looks at memory.
-const LOOK: Duration = Duration::from_secs(2);
 /// Events taken in before a frame is drawn.
 const AT_ONCE: usize = 4096;
 /// Lines that a step of the wheel scrolls.
@@ -71,6 +71,10 @@ pub struct Setup {
     pub app: App,
     /// Its looks.
     pub theme: Theme,
+    /// Where other looks are found.
+    pub themes: Themes,
+    /// Between frames.
+    pub frame: Duration,
     /// The engine, which opens the model meanwhile.
     pub opening: Opening,
     /// What is known about the model, sent before the engine is ready.
@@ -79,8 +83,10 @@ pub struct Setup {
     pub store: Box<dyn Store>,
     /// Ask for the mouse.
     pub mouse: bool,
-    /// The link is known to be slow.
-    pub slow_link: bool,
+    /// Whether the link is slow, or to be watched.
+    pub slow_link: SlowLink,
+    /// What is sensed.
+    pub sensors: Sensors,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -99,7 +105,10 @@ pub struct Facts {
 /// Runs the workbench until the user leaves. Gives the session that is left.
 pub fn run(setup: Setup) -> Result<Option<Left>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    term::restore_on_panic();
+    // The engine survives its own panics and says so, as does what keeps sessions; a sensor's are harmless.
+    term::restore_on_panic(|| {
+        std::thread::current().name() == Some("engine") || Keeper::may_panic_here() || Sampler::may_panic_here()
+    });
     term::enter(setup.mouse).context("the terminal cannot be taken over")?;
     let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
     term::leave();
@@ -126,7 +135,7 @@ enum Woken {
     Opened(Result<Engine>),
     Kept(Box<Msg>),
     Written,
-    Look,
+    Sensed,
     Time,
 }
 
@@ -141,6 +150,7 @@ struct Signals {
 struct Loop {
     app: App,
     theme: Theme,
+    themes: Themes,
     screen: Screen,
     terminal: Terminal<CellWriter>,
     output: Output,
@@ -150,15 +160,16 @@ struct Loop {
     facts: oneshot::Receiver<Facts>,
     store: Keeper,
     witness: Witness,
-    machine: Option<Machine>,
+    sensing: Sensing,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
     last_frame: Option<Instant>,
-    look: tokio::time::Interval,
+    /// Between frames.
+    frame: Duration,
     sync: bool,
     mouse: bool,
-    slow_link: bool,
+    slow_link: SlowLink,
     /// A key came since the last frame.
     typed: bool,
     quit: bool,
@@ -170,6 +181,7 @@ impl Loop {
         let mut this = Self {
             app: setup.app,
             theme: setup.theme,
+            themes: setup.themes,
             screen: Screen::default(),
             terminal: Terminal::new(CellWriter::new(columns, rows))?,
             output: Output::new(std::io::stdout())?,
@@ -185,22 +197,19 @@ impl Loop {
             facts: setup.facts,
             store: Keeper::start(setup.store)?,
             witness: Witness::default(),
-            machine: Machine::new(),
+            sensing: Sensing::start(setup.sensors)?,
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
-            look: tokio::time::interval(LOOK),
+            frame: setup.frame,
             sync: term::has_sync(),
             mouse: setup.mouse,
             slow_link: setup.slow_link,
             typed: false,
             quit: false,
         };
-        this.look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         this.tell(Msg::Resize(columns, rows));
-        if this.slow_link {
-            this.app.slow_link = true;
-        }
+        this.app.slow_link = this.slow_link == SlowLink::On;
         for msg in setup.first {
             this.tell(msg);
         }
@@ -225,9 +234,9 @@ impl Loop {
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
     fn next_frame(&self) -> Option<Instant> {
         let pause = match (self.app.slow_link, self.typed) {
-            (false, false) => FRAME,
+            (false, false) => self.frame,
             (false, true) => ECHO,
-            (true, false) => SLOW_FRAME,
+            (true, false) => SLOW_FRAME.max(self.frame),
             (true, true) => SLOW_ECHO,
         };
         let ready = self.app.dirty && !self.output.busy();
@@ -254,7 +263,7 @@ impl Loop {
             woken = engine(&mut self.link) => woken,
             msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
-            _ = self.look.tick() => Woken::Look,
+            _ = self.sensing.changed() => Woken::Sensed,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -278,17 +287,12 @@ impl Loop {
             Woken::Kept(msg) => self.tell(*msg),
             Woken::Written => {
                 self.quit |= self.output.broken();
-                if !self.slow_link {
+                if self.slow_link == SlowLink::Auto {
                     let slow = self.output.slow();
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Look => {
-                if let Some(machine) = &mut self.machine {
-                    let memory = machine.read();
-                    self.tell(Msg::Machine(memory));
-                }
-            }
+            Woken::Sensed => self.sensing.take().into_iter().flatten().for_each(|msg| self.tell(msg)),
             Woken::Time => {}
         }
         Ok(())
@@ -388,13 +392,12 @@ impl Loop {
     fn perform(&mut self, effect: Effect) -> Result<Option<Msg>> {
         match effect {
             Effect::Engine(command) => self.backlog.push_back(command),
-            Effect::Record(change) => self.record(change),
+            Effect::Record(change) => self.store.keep(What::Change(change)),
             Effect::Session(op) => self.store.ask(op),
             Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Theme(name) => {
-                let theme = Theme::built_in(&name, self.theme.depth, self.theme.ascii).map_err(anyhow::Error::msg)?;
-                self.theme = theme;
+                self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));
             }
             Effect::Redraw => self.redraw()?,
@@ -402,14 +405,6 @@ impl Loop {
             Effect::Quit => self.quit = true,
         }
         Ok(None)
-    }
-
-    fn record(&mut self, change: Change) {
-        let ended = matches!(change, Change::Finish { .. });
-        self.store.keep(What::Change(change));
-        if let (true, Link::Open { snapshot, .. }) = (ended, &self.link) {
-            self.store.keep(What::State(Box::new(snapshot.borrow().clone())));
-        }
     }
 
     /// Gives the engine what it has room for; the loop never waits for it.
