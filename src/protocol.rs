@@ -111,6 +111,9 @@ pub struct Request {
     pub routing: bool,
     /// Drop the oldest prompt tokens instead of refusing a prompt that is too long.
     pub truncate: bool,
+    /// Generate at most this many tokens a second; none for as many as the model can.
+    #[serde(default)]
+    pub max_speed: Option<f32>,
 }
 
 impl Request {
@@ -125,6 +128,7 @@ impl Request {
             alternatives: 0,
             routing: false,
             truncate: false,
+            max_speed: None,
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Export => return sessions::export(app, argument),
         System => return system(app, argument),
         Settings => app.overlay = Some(Overlay::Settings(0)),
-        Temperature | TopK | TopP | MinP | Penalty | Seed | MaxTokens => set(app, action, argument),
+        Temperature | TopK | TopP | MinP | Penalty | Seed | MaxTokens | MaxSpeed => set(app, action, argument),
         Mute | Force | ExpertsPerToken | RouterTemperature | SharedExpert => return alter_by(app, action, argument),
         Unalter | UnalterHere => {
             app.alterations = crate::protocol::Alterations::default();
@@ -252,7 +252,7 @@ fn system(app: &mut App, text: &str) -> Vec<Effect> {
 }
 
 fn set(app: &mut App, action: Action, argument: &str) {
-    if argument.is_empty() && action != Action::Seed {
+    if argument.is_empty() && !matches!(action, Action::Seed | Action::MaxSpeed) {
         app.overlay = SETTINGS.iter().position(|(a, _)| *a == action).map(Overlay::Settings);
         return;
     }
@@ -273,6 +273,11 @@ fn set(app: &mut App, action: Action, argument: &str) {
         Action::Penalty => share(0.5, 3.0).map(|x| s.repetition_penalty = x),
         Action::TopK => count(0).map(|n| s.top_k = n),
         Action::MaxTokens => count(1).map(|n| app.max_tokens = n),
+        Action::MaxSpeed if argument.is_empty() => {
+            app.max_speed = None;
+            Ok(())
+        }
+        Action::MaxSpeed => share(0.1, 1e6).map(|x| app.max_speed = Some(x)),
         _ if argument.is_empty() => {
             s.seed = None;
             Ok(())

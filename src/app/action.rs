@@ -128,6 +128,7 @@ actions! {
     Penalty "repetition-penalty" Everywhere [] "X" "Make repeated tokens less likely; 1 changes nothing"
     Seed "seed" Everywhere [] "[N]" "Fix the seed; without a number, draw fresh ones"
     MaxTokens "max-tokens" Everywhere [] "N" "End an answer after N tokens"
+    MaxSpeed "max-speed" Everywhere [] "[N]" "Write at most N tokens a second; without a number, as fast as can be"
     Mute "mute" Everywhere [] "[LAYER.]EXPERT" "Mute an expert, or let it speak again"
     Force "force" Everywhere [] "[LAYER.]EXPERT" "Force an expert, or let it go"
     ExpertsPerToken "k" Everywhere [] "[LAYER.]N" "Choose N experts a token; 0 takes the model's own number"

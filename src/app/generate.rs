@@ -139,6 +139,7 @@ fn answer(app: &mut App, parent: Option<NodeId>, text: String, tokens: Vec<Token
         alternatives: ALTERNATIVES,
         routing: true,
         truncate: true,
+        max_speed: app.max_speed,
         ..Request::new(id, prompt)
     };
     effects.push(Effect::Engine(Command::Generate(request)));

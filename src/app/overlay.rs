@@ -172,6 +172,7 @@ pub fn setting(app: &App, action: Action) -> String {
         Action::Penalty => format!("{:.2}", s.repetition_penalty),
         Action::Seed => s.seed.map_or("fresh each time".into(), |seed| seed.to_string()),
         Action::MaxTokens => app.max_tokens.to_string(),
+        Action::MaxSpeed => app.max_speed.map_or("as fast as can be".into(), |n| format!("{n} tokens a second")),
         _ => String::new(),
     }
 }

@@ -347,6 +347,8 @@ pub struct App {
     pub sampling: Sampling,
     /// The longest answer.
     pub max_tokens: usize,
+    /// The most tokens a second; none for as many as the model can.
+    pub max_speed: Option<f32>,
     /// Names of the themes.
     pub themes: Vec<String>,
     /// The one in use.
@@ -397,6 +399,7 @@ impl App {
             heat_limits: HeatLimits::default(),
             sampling: Sampling::default(),
             max_tokens: 1024,
+            max_speed: None,
             themes: Vec::new(),
             theme: String::new(),
             keymap: Keymap::default(),

@@ -56,6 +56,9 @@ pub struct ChatArgs {
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Write at most N tokens a second: to read along, or to keep the machine cool
+    #[arg(long, value_name = "N", value_parser = speed)]
+    max_speed: Option<f32>,
     #[command(flatten)]
     session: SessionArgs,
     #[command(flatten)]
@@ -110,6 +113,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     });
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
     (app.sampling, app.max_tokens) = (args.sampling.sampling(), args.sampling.max_tokens().max(1));
+    app.max_speed = args.max_speed;
     app.themes = themes.names();
     app.theme.clone_from(&settings.ui.theme);
     app.keymap = settings::keymap(&settings)?;
@@ -168,6 +172,11 @@ impl ChatArgs {
             ui.colours = "none".into();
         }
     }
+}
+
+fn speed(text: &str) -> Result<f32, String> {
+    let given = text.parse::<f32>().ok().filter(|n| (0.1..=1e6).contains(n));
+    given.ok_or_else(|| "it must be a number from 0.1 to 1000000".into())
 }
 
 /// What the memory pane predicts, and what must be said of the model.

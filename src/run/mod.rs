@@ -16,6 +16,7 @@ mod export;
 pub mod keeper;
 mod library;
 mod sensing;
+mod signals;
 pub mod store;
 pub mod themes;
 mod witness;
@@ -30,7 +31,6 @@ use anyhow::{Context, Result};
 use crossterm::event::{Event as TermEvent, EventStream, MouseEventKind};
 use futures_util::StreamExt;
 use ratatui::Terminal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::app::key::Key;
@@ -48,6 +48,7 @@ use crate::ui::Screen;
 use crate::ui::theme::Theme;
 use keeper::Keeper;
 use sensing::Sensing;
+use signals::{Asked, Signals};
 use store::{Left, Store};
 use themes::Themes;
 use witness::Witness;
@@ -109,10 +110,17 @@ pub fn run(setup: Setup) -> Result<Option<Left>> {
     term::restore_on_panic(|| {
         std::thread::current().name() == Some("engine") || Keeper::may_panic_here() || Sampler::may_panic_here()
     });
-    term::enter(setup.mouse).context("the terminal cannot be taken over")?;
-    let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
-    term::leave();
-    ended
+    runtime.block_on(async {
+        // From here on a signal asks; before, it would end the program with the terminal in its hands.
+        let signals = Signals::new()?;
+        term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+        let ended = match Loop::new(setup, signals) {
+            Ok(running) => running.run().await,
+            Err(error) => Err(error),
+        };
+        term::leave();
+        ended
+    })
 }
 
 type Ready = Pin<Box<dyn Future<Output = Result<Engine>>>>;
@@ -126,9 +134,7 @@ enum Link {
 
 /// What woke the loop.
 enum Woken {
-    Quit,
-    Suspend,
-    Continued,
+    Signal(Asked),
     Input(Option<std::io::Result<TermEvent>>),
     Engine(Option<crate::protocol::Event>),
     Snapshot,
@@ -137,14 +143,6 @@ enum Woken {
     Written,
     Sensed,
     Time,
-}
-
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-    stop: Signal,
-    go_on: Signal,
 }
 
 struct Loop {
@@ -172,11 +170,15 @@ struct Loop {
     slow_link: SlowLink,
     /// A key came since the last frame.
     typed: bool,
+    /// Nothing is known of what the terminal shows: every cell is sent.
+    anew: bool,
+    /// We stopped ourselves, and shall hear that we were continued.
+    stopped: bool,
     quit: bool,
 }
 
 impl Loop {
-    fn new(setup: Setup) -> Result<Self> {
+    fn new(setup: Setup, signals: Signals) -> Result<Self> {
         let (columns, rows) = term::size();
         let mut this = Self {
             app: setup.app,
@@ -186,13 +188,7 @@ impl Loop {
             terminal: Terminal::new(CellWriter::new(columns, rows))?,
             output: Output::new(std::io::stdout())?,
             input: EventStream::new(),
-            signals: Signals {
-                terminate: signal(SignalKind::terminate())?,
-                hang_up: signal(SignalKind::hangup())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-                go_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
-            },
+            signals,
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
             store: Keeper::start(setup.store)?,
@@ -206,6 +202,8 @@ impl Loop {
             mouse: setup.mouse,
             slow_link: setup.slow_link,
             typed: false,
+            anew: false,
+            stopped: false,
             quit: false,
         };
         this.tell(Msg::Resize(columns, rows));
@@ -251,14 +249,9 @@ impl Loop {
         let frame = self.next_frame();
         let wake = next_wake(&self.app).map(|at| self.begun + Duration::from_secs_f64(at.max(0.0) + 0.001));
         let timer = [frame, wake].into_iter().flatten().min();
-        let s = &mut self.signals;
         tokio::select! {
             biased;
-            _ = s.terminate.recv() => Woken::Quit,
-            _ = s.hang_up.recv() => Woken::Quit,
-            _ = s.interrupt.recv() => Woken::Quit,
-            _ = s.stop.recv() => Woken::Suspend,
-            _ = s.go_on.recv() => Woken::Continued,
+            asked = self.signals.asked() => Woken::Signal(asked),
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
             msg = self.store.answer() => Woken::Kept(Box::new(msg)),
@@ -270,9 +263,12 @@ impl Loop {
 
     fn take(&mut self, woken: Woken) -> Result<()> {
         match woken {
-            Woken::Quit => self.quit = true,
-            Woken::Suspend => self.suspend()?,
-            Woken::Continued => self.take_over()?,
+            Woken::Signal(Asked::Quit) => self.quit = true,
+            Woken::Signal(Asked::Suspend) => self.suspend()?,
+            // After a stop of our own the terminal was taken over already. Doing it twice would make it
+            // forget where the shell's cursor was.
+            Woken::Signal(Asked::Continued) if std::mem::take(&mut self.stopped) => {}
+            Woken::Signal(Asked::Continued) => self.take_over()?,
             Woken::Input(Some(Ok(event))) => self.input(event),
             // The terminal is gone.
             Woken::Input(None | Some(Err(_))) => self.quit = true,
@@ -338,6 +334,8 @@ impl Loop {
             TermEvent::Resize(columns, rows) => {
                 self.terminal.backend_mut().set_size(columns, rows);
                 self.tell(Msg::Resize(columns, rows));
+                // It may have been smaller in between, and lost what was cut off.
+                self.anew = true;
             }
             TermEvent::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollUp => self.tell(Msg::Wheel(-WHEEL)),
@@ -400,7 +398,7 @@ impl Loop {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));
             }
-            Effect::Redraw => self.redraw()?,
+            Effect::Redraw => (self.anew, self.app.dirty) = (true, true),
             Effect::Suspend => self.suspend()?,
             Effect::Quit => self.quit = true,
         }
@@ -419,6 +417,10 @@ impl Loop {
     }
 
     fn draw(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.anew) {
+            self.terminal.backend_mut().forget();
+            self.terminal.clear()?;
+        }
         let (app, theme, screen) = (&self.app, &self.theme, &mut self.screen);
         let mut drawn = app.drawn;
         self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame))?;
@@ -430,19 +432,12 @@ impl Loop {
         Ok(())
     }
 
-    /// Everything is drawn anew with the next frame.
-    fn redraw(&mut self) -> Result<()> {
-        self.terminal.backend_mut().forget();
-        self.terminal.clear()?;
-        self.app.dirty = true;
-        Ok(())
-    }
-
     fn suspend(&mut self) -> Result<()> {
         self.store.settle();
         self.output.settle();
         term::leave();
         term::stop();
+        self.stopped = true;
         self.take_over()
     }
 
@@ -452,7 +447,8 @@ impl Loop {
         let (columns, rows) = term::size();
         self.terminal.backend_mut().set_size(columns, rows);
         self.tell(Msg::Resize(columns, rows));
-        self.redraw()
+        self.anew = true;
+        Ok(())
     }
 
     async fn end(mut self) -> Option<Left> {

@@ -8,11 +8,13 @@
 //! weights.rs    a checkpoint's tensors bound to their places
 //! linear.rs     matrix products, quantised and not
 //! pool.rs split.rs    threads, and who writes where
+//! learn/        training: the Learner trait's side, and every operator backward
 //! ops/          arithmetic on slices with SIMD chosen at run time
 //! ```
 
 mod attention;
 mod kv;
+pub mod learn;
 pub mod linear;
 mod model;
 mod moe;
@@ -46,6 +48,7 @@ use crate::model::checkpoint::Checkpoint as Files;
 use crate::model::spec::{Mixer, ModelSpec};
 use crate::protocol::{Alterations, LayerMemory, MemoryReport, TokenId, TokenRouting};
 
+pub use self::weights::Adapters;
 pub use crate::model::footprint::KvFormat;
 
 /// How a model is to be run.
@@ -79,6 +82,11 @@ pub struct CpuBackend(CpuModel);
 impl CpuBackend {
     /// Binds a checkpoint to a spec. Nothing large is read or copied: the files stay mapped.
     pub fn new(files: &Files, spec: ModelSpec, options: &Options) -> Result<Self> {
+        Self::with_adapters(files, spec, options, Adapters::new())
+    }
+
+    /// The same with adapters on some of the projections.
+    pub fn with_adapters(files: &Files, spec: ModelSpec, options: &Options, adapters: Adapters) -> Result<Self> {
         let level = match options.level {
             Some(level) => level,
             None => Level::detect()?,
@@ -87,7 +95,7 @@ impl CpuBackend {
         let threads = options.threads.unwrap_or_else(cores);
         ensure!((1..=1024).contains(&threads), "{threads} threads were asked for; 1 to 1024 make sense");
         let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
-        let weights = Weights::bind(files, &spec, !options.exact)?;
+        let weights = Weights::bind(files, &spec, !options.exact, adapters)?;
         let cx = Compute::new(threads, level);
         Ok(Self(CpuModel::new(cx, spec, weights, !options.exact, kv, options.rewind_budget)))
     }
