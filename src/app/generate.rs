@@ -10,6 +10,10 @@ const ALTERNATIVES: usize = 8;
 
 /// Applies a change to the chat, and asks for it to be saved.
 pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
+    if app.replay.is_some() {
+        super::replay::set_aside(app, &change);
+        return None;
+    }
     match app.chat.apply(&change) {
         Ok(()) => {
             app.dirty = true;
@@ -24,6 +28,9 @@ pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
 
 /// Why nothing can be asked now, if so.
 fn hindered(app: &App) -> Option<String> {
+    if app.replay.is_some() {
+        return super::replay::refusal(super::action::Action::Regenerate).map(str::to_owned);
+    }
     match &app.model {
         Model::Opening(_) => Some("The model is still being opened".into()),
         Model::Gone(why) => Some(format!("There is no model to ask: {why}")),
@@ -101,6 +108,11 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
     };
     let mut tokens = node.tokens[..walk.at].to_vec();
     tokens.push(other);
+    let vocabulary = app.opened().map_or(0, |opened| opened.info.vocabulary);
+    if tokens.iter().any(|token| token.token as usize >= vocabulary) {
+        app.say("This answer has tokens that the model does not know: another model gave it, so it cannot be forked");
+        return Vec::new();
+    }
     let text = tokens.iter().map(|t| t.text.as_str()).collect();
     let parent = node.parent;
     super::navigate::leave_tokens(app);
@@ -166,8 +178,8 @@ pub(super) fn event(app: &mut App, event: Event) -> Vec<Effect> {
                 app.say(format!("The context is full: the oldest {truncated_tokens} tokens were left out"));
             }
         }
-        Event::Prefill { id, done, total, routing } if ours(app, id) => {
-            routing.iter().for_each(|token| app.live.session.add(token));
+        Event::Prefill { id, done, total, routing, tokens } if ours(app, id) => {
+            app.live.session.prompt(&routing, &tokens, true);
             if let Some(running) = &mut app.running {
                 running.prefill = Some((done, total));
             }
@@ -199,14 +211,12 @@ fn token(app: &mut App, token: Token) -> Vec<Effect> {
     running.first_token.get_or_insert(now);
     running.tokens += 1;
     let id = running.node;
-    app.live.session.add(&token.routing);
     if app.live.answer_of == Some(id) {
         app.live.answer.add(&token.routing);
     }
-    // The routing is of the pass that read the token before.
-    if let Some(read) = app.chat.node(id).and_then(|node| node.tokens.last()) {
-        app.live.fires.add(read.token, &read.text, &token.routing);
-    }
+    // What the prompt ends with was counted when it was read, a beginning that was taken over too.
+    let read = app.chat.node(id).and_then(|node| node.tokens.get(node.taken_over..)?.last());
+    app.live.session.said(read.map(|read| (read.token, read.text.as_str())), &token.routing, true);
     change(app, Change::Token { id, token: token.into() }).into_iter().collect()
 }
 

@@ -117,7 +117,16 @@ pub fn run(args: ChatArgs) -> Result<()> {
     let mut first = vec![Msg::Sensor(None)];
     first.extend(args.system.map(Msg::System));
     let store = Box::new(MemoryStore::default());
-    run::run(Setup { app, theme, opening, facts, store, mouse: args.mouse, slow_link: args.slow_link, first })
+    run::run(Setup {
+        app,
+        theme,
+        opening: Some(opening),
+        facts,
+        store,
+        mouse: args.mouse,
+        slow_link: args.slow_link,
+        first,
+    })
 }
 
 impl ChatArgs {

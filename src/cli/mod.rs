@@ -27,6 +27,7 @@ pub mod open;
 pub mod output;
 mod progress;
 pub mod quantize;
+pub mod replay;
 mod resources;
 pub mod run;
 pub mod sessions;
@@ -67,6 +68,7 @@ enum Command {
     Chat(chat::ChatArgs),
     Run(run::RunArgs),
     Sessions(sessions::SessionsArgs),
+    Replay(replay::ReplayArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
@@ -85,6 +87,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Chat(args) => chat::run(args),
         Command::Run(args) => run::run(args, run::open),
         Command::Sessions(args) => sessions::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),

@@ -12,6 +12,7 @@
 
 mod depth;
 mod machine;
+mod save;
 pub mod store;
 
 use std::collections::VecDeque;
@@ -63,8 +64,8 @@ pub struct Setup {
     pub app: App,
     /// Its looks.
     pub theme: Theme,
-    /// The engine, which opens the model meanwhile.
-    pub opening: Opening,
+    /// The engine, which opens the model meanwhile; none where nothing is to be asked.
+    pub opening: Option<Opening>,
     /// What is known about the model, sent before the engine is ready.
     pub facts: oneshot::Receiver<Facts>,
     /// Where sessions are kept.
@@ -171,7 +172,7 @@ impl Loop {
                 stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
                 go_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
             },
-            link: Link::Opening(Box::pin(setup.opening.ready())),
+            link: setup.opening.map_or(Link::Gone, |opening| Link::Opening(Box::pin(opening.ready()))),
             facts: setup.facts,
             store: setup.store,
             machine: Machine::new(),
@@ -373,6 +374,7 @@ impl Loop {
             Effect::Session(op) => return self.session(op),
             Effect::Remember(prompt) => self.store.remember(&prompt)?,
             Effect::Copy(text) => self.output.send(term::copy(&text)),
+            Effect::Save { name, numbered, text } => return save::save(&name, numbered, &text).map(Some),
             Effect::Theme(name) => {
                 let theme = Theme::built_in(&name, self.theme.depth, self.theme.ascii).map_err(anyhow::Error::msg)?;
                 self.theme = theme;

@@ -19,13 +19,16 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let inner = pane(theme, "heat", app.focus == Pane::Heat && app.overlay.is_none(), area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let Some(sensor) = &app.sensor else {
-        put(frame, inner, 0, &Line::styled("No temperature sensor here.", theme.dim));
+        let recorded = app.replay.is_some();
+        let why = if recorded { "No temperature was recorded." } else { "No temperature sensor here." };
+        put(frame, inner, 0, &Line::styled(why, theme.dim));
         put(frame, inner, 1, &in_flight(app, theme));
         return;
     };
     corner(&super::text::clean(sensor), theme.dim, area, frame);
     let Some((_, newest)) = app.shown.heat.last() else {
         put(frame, inner, 0, &Line::styled("The sensor has given nothing yet.", theme.dim));
+        put(frame, inner, 1, &in_flight(app, theme));
         return;
     };
     put(frame, inner, 0, &figures(newest, theme));
@@ -60,7 +63,7 @@ fn figures(reading: &HeatReading, theme: &Theme) -> Line<'static> {
 }
 
 fn in_flight(app: &App, theme: &Theme) -> Line<'static> {
-    match (app.shown.prefill, app.running.is_some()) {
+    match (app.shown.prefill, app.shown.answering.is_some()) {
         (Some((done, total)), _) => Line::styled(format!("reading {done} of {total} tokens"), theme.dim),
         (None, true) => Line::styled(format!("{} tokens in flight", app.shown.tokens), theme.dim),
         (None, false) => Line::styled("nothing in flight", theme.dim),

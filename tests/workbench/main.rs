@@ -4,4 +4,5 @@ mod driver;
 mod keys;
 mod lossless;
 mod random;
+mod replay;
 mod screens;

@@ -44,7 +44,9 @@ macro_rules! theme {
                     let value = value.as_str().ok_or_else(|| format!("theme {name}: `{key}` must be a text"))?;
                     color::style(value, depth).map_err(|why| format!("theme {name}: {key}: {why}"))
                 };
-                Ok(Self { name: name.to_owned(), depth, ascii, $($field: style(stringify!($field))?,)* })
+                let theme =
+                    Self { name: name.to_owned(), depth, ascii, $($field: style(stringify!($field))?,)* };
+                Ok(if depth == Depth::None { theme.without_colours() } else { theme })
             }
         }
     };
@@ -107,6 +109,21 @@ impl Theme {
         Self::parse(name, text, depth, ascii)
     }
 
+    /// What colours alone would tell apart is told by the weight of the letters instead.
+    fn without_colours(self) -> Self {
+        let plain = Style::default();
+        Self {
+            sure: plain,
+            likely: plain.italic(),
+            unlikely: plain.underlined(),
+            rare: plain.bold().underlined(),
+            heat_low: plain.dim(),
+            heat_mid: plain,
+            heat_high: plain.bold(),
+            ..self
+        }
+    }
+
     /// The style of a temperature.
     pub fn band(&self, celsius: f32) -> Style {
         match celsius {
@@ -117,9 +134,10 @@ impl Theme {
         }
     }
 
-    /// The style of a probability.
+    /// The style of a probability; of one that is not known, where it is no number.
     pub fn probability(&self, p: f32) -> Style {
         match p {
+            p if p.is_nan() => self.text,
             p if p >= 0.9 => self.sure,
             p if p >= 0.5 => self.likely,
             p if p >= 0.2 => self.unlikely,
@@ -159,6 +177,19 @@ mod tests {
         assert!(error(&dark.replace("faint =", "# faint =")).contains("`faint` is missing"));
         assert!(error(&dark.replace("accent = \"", "accent = \"reddish ")).contains("accent: `reddish`"));
         assert!(error("x = [").contains("mine"));
+    }
+
+    #[test]
+    fn probabilities_are_told_apart_at_every_depth() {
+        for (name, _) in BUILT_IN {
+            for depth in [Depth::None, Depth::Sixteen, Depth::Indexed, Depth::True] {
+                let theme = Theme::built_in(name, depth, false).unwrap();
+                let styles = [0.95, 0.6, 0.3, 0.1].map(|p| theme.probability(p));
+                for (i, style) in styles.iter().enumerate() {
+                    assert!(!styles[..i].contains(style), "{name} at {depth:?}: {styles:?}");
+                }
+            }
+        }
     }
 
     #[test]
