@@ -7,9 +7,7 @@ use super::routing::Load;
 use super::state::{App, Model, Scope};
 use super::tally::Tally;
 
-/// Seconds between figures.
-const EVERY: f64 = 0.25;
-/// The same on a slow link.
+/// Seconds between figures on a slow link, at least.
 const EVERY_SLOW: f64 = 1.0;
 /// Tokens listed for an expert.
 const FIRES: usize = 24;
@@ -17,7 +15,7 @@ const FIRES: usize = 24;
 /// Puts the newest figures on the screen.
 pub(super) fn refresh(app: &mut App) {
     app.live.stale = false;
-    app.live.due = app.now + if app.slow_link { EVERY_SLOW } else { EVERY };
+    app.live.due = app.now + if app.slow_link { app.figures_every.max(EVERY_SLOW) } else { app.figures_every };
     renew_answer(app);
     let snapshot = app.live.snapshot.clone();
     let running = app.running.as_ref();
@@ -36,7 +34,7 @@ pub(super) fn refresh(app: &mut App) {
         app.replay.as_ref().map_or(live, |replay| replay::pulse(app, replay));
     let shown = super::state::Shown {
         machine: app.live.machine,
-        heat: app.live.heat.iter().copied().collect(),
+        heat: app.live.heat.clone(),
         load: load(app),
         other: app.look.compare.then(|| other(app)).flatten(),
         name: app.answer().filter(|_| app.look.compare).map_or_else(String::new, |id| name_of(app, id)),

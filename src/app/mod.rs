@@ -16,6 +16,7 @@ mod copy;
 pub mod export;
 mod figures;
 mod generate;
+pub mod heat;
 pub mod key;
 pub mod keymap;
 pub mod msg;

@@ -296,12 +296,17 @@ impl Player {
     /// The newest readings of the temperature sensor here with their times, at most so many, oldest
     /// first.
     pub fn heat(&self, most: usize) -> impl Iterator<Item = (f64, HeatReading)> {
-        let count = self.figures.heat.partition_point(|at| *at < self.position());
+        let count = self.heat_count();
         let newest = self.figures.heat[count.saturating_sub(most)..count].iter();
         newest.filter_map(|at| match &self.moments()[*at] {
             Moment { at, what: What::Heat(heat) } => Some((*at, *heat)),
             _ => None,
         })
+    }
+
+    /// How many readings there are up to here.
+    pub fn heat_count(&self) -> usize {
+        self.figures.heat.partition_point(|at| *at < self.position())
     }
 
     /// True if a temperature sensor was recorded.

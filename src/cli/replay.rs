@@ -1,19 +1,21 @@
 //! `replay`: a recording in the panes of the workbench, without a model.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use tokio::sync::oneshot;
 
 use super::Usage;
+use super::look::{self, Look};
+use super::settings::{self, Own};
 use crate::app::App;
 use crate::app::replay::{Place, Start, parse_speed};
 use crate::run::store::MemoryStore;
 use crate::run::{self, Setup};
 use crate::session::{self, Store};
 use crate::term;
-use crate::ui::theme::{BUILT_IN, Theme};
 
 /// Play a session or a trace in the workbench, without a model
 ///
@@ -42,21 +44,8 @@ pub struct ReplayArgs {
     /// Look for IDs in this folder
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// Colours: dark, light, high-contrast, colour-blind or mono16
-    #[arg(long, value_name = "NAME", default_value = "dark")]
-    theme: String,
-    /// Draw with ASCII characters only
-    #[arg(long)]
-    ascii: bool,
-    /// Draw less often, as on a slow connection (found out by itself when writing stalls)
-    #[arg(long)]
-    slow_link: bool,
-    /// Scroll with the mouse; the terminal's own selection then needs Shift
-    #[arg(long)]
-    mouse: bool,
-    /// Use no colours, as NO_COLOR=1 does
-    #[arg(long)]
-    no_color: bool,
+    #[command(flatten)]
+    look: Look,
 }
 
 const EXAMPLES: &str = "\
@@ -71,9 +60,12 @@ Without a terminal, use `bit-axon sessions show FILE` for the text of a session,
 all of it; a trace is JSON lines already.";
 
 /// Reads the recording and plays it.
-pub fn run(args: ReplayArgs) -> Result<()> {
-    let depth = run::color_depth(args.no_color);
-    let theme = Theme::built_in(&args.theme, depth, args.ascii).map_err(Usage)?;
+pub fn run(mut args: ReplayArgs) -> Result<()> {
+    let Own { mut settings, themes, .. } = settings::load()?;
+    args.look.fill(&mut settings);
+    let ui = &settings.ui;
+    let theme = themes.theme(&ui.theme, run::color_depth(&ui.colours), ui.ascii);
+    let theme = theme.map_err(|why| Usage(format!("{why:#}")))?;
     let store = args.folder.map_or_else(Store::of_the_user, |folder| Ok(Store::new(folder)));
     let path = super::sessions::file_or_session(store, &args.file)?;
     let recording = session::replay::load(&path)?;
@@ -87,10 +79,20 @@ pub fn run(args: ReplayArgs) -> Result<()> {
     }
     let start = Start { speed: Some(args.speed), paused: args.paused, from: args.from, looped: args.looped };
     let mut app = App::replaying(recording, start);
-    app.themes = BUILT_IN.map(|(name, _)| name.to_owned()).to_vec();
-    app.theme.clone_from(&args.theme);
+    look::dress(&mut app, &settings, &themes)?;
     // Nobody sends facts of a model: there is none.
     let (_, facts) = oneshot::channel();
-    let (store, first) = (Box::new(MemoryStore::default()), Vec::new());
-    run::run(Setup { app, theme, opening: None, facts, store, mouse: args.mouse, slow_link: args.slow_link, first })
+    run::run(Setup {
+        app,
+        theme,
+        themes,
+        frame: Duration::from_secs_f64(1.0 / settings.ui.text_fps),
+        opening: None,
+        facts,
+        store: Box::new(MemoryStore::default()),
+        mouse: settings.ui.mouse,
+        slow_link: settings.ui.slow_link,
+        sensors: None,
+        first: Vec::new(),
+    })
 }

@@ -3,6 +3,7 @@
 //! The recording's chat is the app's while nothing moves; the [`Player`] has it back whenever it does.
 //! What a step adds to the sums of the routing, a step back takes away.
 
+mod panes;
 mod place;
 
 use super::action::Action;
@@ -15,6 +16,7 @@ use super::{figures, navigate};
 use crate::chat::{Moment, Moved, Pace, Player, Recording, Undo, What};
 use crate::protocol::{Event, TokenId};
 
+pub(super) use panes::{Pulse, pulse};
 pub use place::Place;
 
 /// A clock that stood still for longer than this was not watched: the program was stopped.
@@ -27,8 +29,6 @@ const FRAME: f64 = 0.033;
 const DOUBLE: f64 = 2.0;
 /// Slowest and fastest.
 const SPEEDS: (f64, f64) = (1.0 / 16.0, 64.0);
-/// Readings of heat that the pane may want.
-const READINGS: usize = 3600;
 
 /// A recording, and how it is played.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Replay {
     seen: f64,
     /// The second that the screen shows.
     second: u64,
+    /// How many readings of heat the pane shows.
+    readings: Option<usize>,
 }
 
 /// How a replay begins.
@@ -92,7 +94,7 @@ impl Replay {
         };
         let before = recording.moments.iter().enumerate().map(before).collect();
         let player = Player::new(recording, Pace::default());
-        Self { player, looped: false, before, aside: Vec::new(), again: None, seen: 0.0, second: 0 }
+        Self { player, looped: false, before, aside: Vec::new(), again: None, seen: 0.0, second: 0, readings: None }
     }
 
     /// Where it is.
@@ -114,11 +116,6 @@ impl Replay {
         self.player.state().is_some()
     }
 
-    /// True if a temperature sensor was recorded.
-    pub fn has_heat(&self) -> bool {
-        self.player.has_heat()
-    }
-
     /// The token before the one of this moment in its answer.
     fn token_before(&self, at: usize) -> Option<(TokenId, &str)> {
         let before = *self.before.get(at)? as usize;
@@ -137,8 +134,8 @@ impl App {
         let title = recording.title.clone();
         let notes = recording.notes.clone();
         app.replay = Some(Box::new(Replay::new(recording)));
-        app.sensor = app.replay.as_ref().filter(|r| r.has_heat()).map(|_| "recorded".into());
         take_model(&mut app);
+        panes::show(&mut app);
         if let Some(replay) = &mut app.replay {
             replay.player.set_speed(start.speed.unwrap_or(1.0));
             replay.looped = start.looped;
@@ -161,10 +158,7 @@ impl App {
 /// Messages that speak of an engine or of this machine, which a recording does not want to hear.
 pub(super) fn is_deaf_to(msg: &Msg) -> bool {
     use Msg::*;
-    matches!(
-        msg,
-        Opened(_) | EngineGone(_) | Engine(_) | Snapshot(_) | Sensor(_) | Heat(_) | Machine(_) | SessionOpened(..)
-    )
+    matches!(msg, Opened(_) | EngineGone(_) | Engine(_) | Snapshot(_) | Heat(_) | Machine(_) | SessionOpened(..))
 }
 
 /// Why an action cannot be done to a recording, if so.
@@ -363,7 +357,7 @@ fn moves(app: &mut App, step: impl FnOnce(&mut Player) -> Moved) {
     if moved.is_nothing() && !chat_moved {
         return;
     }
-    take_figures(app);
+    panes::show(app);
     settle(app);
     (app.dirty, app.live.stale) = (true, true);
     if moved.to < moved.from || app.replay.as_ref().is_some_and(|r| !r.player.is_playing()) {
@@ -410,17 +404,6 @@ fn count(app: &mut App, range: std::ops::Range<usize>, more: bool) {
     }
 }
 
-/// What the panes show beside the chat and the routing.
-fn take_figures(app: &mut App) {
-    let Some(replay) = &app.replay else { return };
-    let player = &replay.player;
-    app.live.snapshot = player.state().cloned().unwrap_or_default();
-    app.live.machine = player.machine();
-    app.live.heat = player.heat(READINGS).collect();
-    let answer = app.chat.last_answer().and_then(|id| app.chat.node(id));
-    app.alterations = answer.and_then(|node| node.alterations.clone()).unwrap_or_default();
-}
-
 /// Selection, cursor and scroll position may speak of what is no more.
 fn settle(app: &mut App) {
     let count = app.chat.path().len();
@@ -442,48 +425,4 @@ fn settle(app: &mut App) {
     if app.look.compare && figures::compared(app).is_none() {
         app.look.compare = false;
     }
-}
-
-/// What the status line shows of the answer that is played.
-#[derive(Debug, Default)]
-pub(super) struct Pulse {
-    pub(super) answering: Option<usize>,
-    pub(super) first_token: Option<f64>,
-    pub(super) rate: Option<f64>,
-    pub(super) tokens: usize,
-    pub(super) prefill: Option<(usize, usize)>,
-}
-
-pub(super) fn pulse(app: &App, replay: &Replay) -> Pulse {
-    let Some(id) = app.chat.last_answer() else { return Pulse::default() };
-    let Some(node) = app.chat.node(id) else { return Pulse::default() };
-    if let Some(stats) = &node.stats {
-        let first_token = Some(stats.first_token_s).filter(|s| *s > 0.0);
-        return Pulse { first_token, rate: stats.decode_rate(), ..Pulse::default() };
-    }
-    if node.end.is_some() {
-        return Pulse::default();
-    }
-    let here = &replay.player.moments()[..replay.player.position()];
-    let (mut first, mut last, mut asked, mut prefill, mut tokens) = (None, None, None, None, 0);
-    for moment in here.iter().rev() {
-        match &moment.what {
-            What::Change(Change::Token { id: of, .. }) if *of == id => {
-                (first, tokens) = (Some(moment.at), tokens + 1);
-                last = last.or(first);
-            }
-            What::Engine(Event::Prefill { done, total, .. }) if tokens == 0 && prefill.is_none() => {
-                prefill = Some((*done, *total));
-            }
-            What::Change(Change::Add { id: of, .. }) if *of == id => {
-                asked = Some(moment.at);
-                break;
-            }
-            _ => {}
-        }
-    }
-    let wait = first.zip(asked).map(|(first, asked)| first - asked);
-    let took = first.zip(last).map_or(0.0, |(first, last)| last - first);
-    let rate = (took > 0.0).then(|| (tokens - 1) as f64 / took);
-    Pulse { answering: Some(id), first_token: wait.filter(|s| *s > 0.0), rate, tokens, prefill }
 }
