@@ -33,7 +33,7 @@ pub fn load(path: &Path) -> Result<Recording> {
         Ok(())
     })
     .with_context(what)?;
-    if !moments.iter().any(|moment| matches!(moment.what, What::Model { .. })) {
+    if !moments.is_empty() && !moments.iter().any(|moment| matches!(moment.what, What::Model { .. })) {
         let shape = Shape::of(&moments);
         ensure!(shape.is_possible(), "{} has more layers and experts than can be shown", path.display());
         let info = Box::new(shape.model("unnamed model".into()));

@@ -5,4 +5,5 @@ mod keys;
 mod lossless;
 mod random;
 mod replay;
+mod routing;
 mod screens;

@@ -50,9 +50,8 @@ macro_rules! theme {
                 if !missing.is_empty() {
                     return Err(file::missing(place, &missing));
                 }
-                let theme =
-                    Self { name: name.to_owned(), depth, ascii, $($field: $field.unwrap_or_default(),)* };
-                Ok(if depth == Depth::None { theme.without_colours() } else { theme })
+                let theme = Self { name: name.to_owned(), depth, ascii, $($field: $field.unwrap_or_default(),)* };
+                Ok(theme.told_apart())
             }
         }
     };
@@ -115,19 +114,15 @@ impl Theme {
         Self::parse(name, &format!("theme {name}"), text, depth, ascii)
     }
 
-    /// What colours alone would tell apart is told by the weight of the letters instead.
-    fn without_colours(self) -> Self {
-        let plain = Style::default();
-        Self {
-            sure: plain,
-            likely: plain.italic(),
-            unlikely: plain.underlined(),
-            rare: plain.bold().underlined(),
-            heat_low: plain.dim(),
-            heat_mid: plain,
-            heat_high: plain.bold(),
-            ..self
+    /// Where the terminal has too few colours to tell probabilities apart, the shape of the letters does.
+    fn told_apart(self) -> Self {
+        let all = [self.sure, self.likely, self.unlikely, self.rare];
+        if (1..all.len()).all(|i| !all[..i].contains(&all[i])) {
+            return self;
         }
+        let (likely, unlikely, rare) =
+            (self.likely.italic(), self.unlikely.underlined(), self.rare.bold().underlined());
+        Self { likely, unlikely, rare, ..self }
     }
 
     /// The style of temperatures that ask for this.
