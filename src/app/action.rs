@@ -15,19 +15,22 @@ pub enum Context {
     Tokens,
     /// In the list of sessions.
     Sessions,
+    /// Wherever a recording is played, but in the prompt.
+    Replay,
     /// In lists that lie over the screen: palette, search, settings, help.
     List,
 }
 
 impl Context {
     /// All, in the order of the help.
-    pub const ALL: [Context; 7] = [
+    pub const ALL: [Context; 8] = [
         Context::Everywhere,
         Context::Prompt,
         Context::Chat,
         Context::Tokens,
         Context::Routing,
         Context::Sessions,
+        Context::Replay,
         Context::List,
     ];
 
@@ -40,6 +43,7 @@ impl Context {
             Context::Routing => "routing",
             Context::Tokens => "tokens",
             Context::Sessions => "sessions",
+            Context::Replay => "replay",
             Context::List => "list",
         }
     }
@@ -136,6 +140,10 @@ actions! {
     SharedExpert "shared" Everywhere [] "[LAYER]" "Switch the shared expert off, or on again"
     Unalter "unalter" Everywhere ["alt-u"] "" "Undo all changes to the routing"
     Compare "compare" Everywhere [] "" "Compare the routing of this answer with that of the branch before it"
+    CompareWith "compare-with" Everywhere [] "" "Compare with another answer of this chat than now"
+    ExportRouting "export-routing" Everywhere ["alt-x"] "[FILE]" "Write the routing that is seen to FILE.csv, .jsonl or .svg"
+    Seek "seek" Everywhere [] "PLACE" "Go to a place of the recording: 40%, 1:30, token 120, +10 or -10 tokens"
+    Speed "speed" Everywhere [] "X" "Play the recording X times as fast as it was made"
     Theme "theme" Everywhere ["alt-t"] "[NAME]" "Use the next theme, or the named one"
     Redraw "redraw" Everywhere ["ctrl-l"] "" "Draw the screen anew"
     Suspend "suspend" Everywhere ["ctrl-z"] "" "Go back to the shell for a while"
@@ -172,6 +180,7 @@ actions! {
     TokenSurprise "token-surprise" Tokens ["s"] "" "The next token that was unlikely"
     AlternativeUp "alternative-up" Tokens ["up", "k"] "" "The alternative above"
     AlternativeDown "alternative-down" Tokens ["down", "j"] "" "The alternative below"
+    TokenExperts "token-experts" Tokens ["e"] "" "Its experts in every layer, or its alternatives again"
     ForkHere "fork" Tokens ["enter", "f"] "" "Fork the answer here with the chosen alternative"
 
     ExpertLeft "expert-left" Routing ["left", "h"] "" "The expert to the left"
@@ -179,16 +188,20 @@ actions! {
     LayerUp "layer-up" Routing ["up", "k"] "" "The layer above"
     LayerDown "layer-down" Routing ["down", "j"] "" "The layer below"
     Scope "scope" Routing ["s"] "" "Show this token, this answer or this session"
-    Measure "measure" Routing ["v"] "" "Show weights or choices"
+    Measure "measure" Routing ["v"] "" "Show weights, choices, or which experts are chosen together"
     MuteHere "mute-here" Routing ["m"] "" "Mute the chosen expert in this layer, or let it speak again"
     MuteEverywhere "mute-everywhere" Routing ["M"] "" "The same in every layer"
     ForceHere "force-here" Routing ["f"] "" "Force the chosen expert in this layer, or let it go"
     ForceEverywhere "force-everywhere" Routing ["F"] "" "The same in every layer"
     MoreExperts "more-experts" Routing ["+"] "" "One expert more a token in this layer"
     FewerExperts "fewer-experts" Routing ["-"] "" "One expert fewer a token in this layer"
+    MoreEverywhere "more-everywhere" Routing ["K"] "" "One expert more a token in every layer"
+    FewerEverywhere "fewer-everywhere" Routing ["J"] "" "One expert fewer a token in every layer"
     SharedHere "shared-here" Routing ["x"] "" "Switch the shared expert of this layer off, or on again"
     UnalterHere "unalter-here" Routing ["u"] "" "Undo all changes to the routing"
     CompareHere "compare-here" Routing ["c"] "" "Compare with the branch before, or stop comparing"
+    CompareWithHere "compare-with-here" Routing ["o"] "" "Compare with another answer of this chat"
+    ExportHere "export-here" Routing ["e"] "" "Write the routing that is seen as a picture, routing.svg"
     RegenerateHere "regenerate-here" Routing ["r"] "" "Answer again with the routing as it is now"
 
     SessionUp "session-up" Sessions ["up", "k"] "" "The session above"
@@ -205,6 +218,19 @@ actions! {
     SessionPageDown "session-page-down" Sessions ["pagedown"] "" "Ten sessions down"
     SessionFirst "session-first" Sessions ["g", "home"] "" "The newest session"
     SessionLast "session-last" Sessions ["G", "end"] "" "The oldest session"
+
+    PlayPause "play-pause" Replay ["space"] "" "Play the recording, or stay here"
+    StepOn "step-on" Replay ["right", "."] "" "A token on"
+    StepBack "step-back" Replay ["left", ","] "" "A token back"
+    MessageOn "message-on" Replay ["]"] "" "To the next message"
+    MessageBack "message-back" Replay ["["] "" "To the beginning of this message, or to the one before"
+    Faster "faster" Replay [">"] "" "Twice as fast"
+    Slower "slower" Replay ["<"] "" "Half as fast"
+    ReplayStart "replay-start" Replay ["home", "^"] "" "To the start of the recording"
+    ReplayEnd "replay-end" Replay ["end", "$"] "" "To its end"
+    ReplayTenth "replay-tenth" Replay ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] "" "To that tenth of it"
+    Loop "loop" Replay ["L"] "" "Begin again at the end, or stop there"
+    ReplayCommand "replay-command" Replay [":"] "" "Type a command"
 
     ListUp "list-up" List ["up", "ctrl-p"] "" "The line above"
     ListDown "list-down" List ["down", "ctrl-n"] "" "The line below"

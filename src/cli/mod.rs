@@ -20,6 +20,7 @@ pub mod init;
 pub mod inspect;
 pub mod interrupt;
 mod logits_file;
+mod look;
 pub mod man;
 #[cfg(test)]
 mod mock;
@@ -30,6 +31,7 @@ pub mod pico;
 pub mod prepare;
 mod progress;
 pub mod quantize;
+pub mod replay;
 mod resources;
 pub mod run;
 mod sampling;
@@ -76,6 +78,7 @@ enum Command {
     Chat(chat::ChatArgs),
     Run(run::RunArgs),
     Sessions(sessions::SessionsArgs),
+    Replay(replay::ReplayArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
@@ -97,6 +100,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Chat(args) => chat::run(args),
         Command::Run(args) => run::run(args, run::open),
         Command::Sessions(args) => sessions::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),

@@ -15,6 +15,7 @@ pub mod disk_store;
 mod export;
 pub mod keeper;
 mod library;
+mod save;
 mod sensing;
 mod signals;
 pub mod store;
@@ -76,8 +77,8 @@ pub struct Setup {
     pub themes: Themes,
     /// Between frames.
     pub frame: Duration,
-    /// The engine, which opens the model meanwhile.
-    pub opening: Opening,
+    /// The engine, which opens the model meanwhile; none where nothing is to be asked.
+    pub opening: Option<Opening>,
     /// What is known about the model, sent before the engine is ready.
     pub facts: oneshot::Receiver<Facts>,
     /// Where sessions are kept.
@@ -87,7 +88,7 @@ pub struct Setup {
     /// Whether the link is slow, or to be watched.
     pub slow_link: SlowLink,
     /// What is sensed.
-    pub sensors: Sensors,
+    pub sensors: Option<Sensors>,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -158,7 +159,7 @@ struct Loop {
     facts: oneshot::Receiver<Facts>,
     store: Keeper,
     witness: Witness,
-    sensing: Sensing,
+    sensing: Option<Sensing>,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
@@ -189,11 +190,11 @@ impl Loop {
             output: Output::new(std::io::stdout())?,
             input: EventStream::new(),
             signals,
-            link: Link::Opening(Box::pin(setup.opening.ready())),
+            link: setup.opening.map_or(Link::Gone, |opening| Link::Opening(Box::pin(opening.ready()))),
             facts: setup.facts,
             store: Keeper::start(setup.store)?,
             witness: Witness::default(),
-            sensing: Sensing::start(setup.sensors)?,
+            sensing: setup.sensors.map(Sensing::start).transpose()?,
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
@@ -256,7 +257,7 @@ impl Loop {
             woken = engine(&mut self.link) => woken,
             msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
-            _ = self.sensing.changed() => Woken::Sensed,
+            _ = sensing::changed(&mut self.sensing) => Woken::Sensed,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -288,7 +289,7 @@ impl Loop {
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Sensed => self.sensing.take().into_iter().flatten().for_each(|msg| self.tell(msg)),
+            Woken::Sensed => sensing::take(&mut self.sensing).for_each(|msg| self.tell(msg)),
             Woken::Time => {}
         }
         Ok(())
@@ -394,6 +395,7 @@ impl Loop {
             Effect::Session(op) => self.store.ask(op),
             Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
+            Effect::Save { name, numbered, text } => return save::save(&name, numbered, &text).map(Some),
             Effect::Theme(name) => {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));

@@ -4,5 +4,7 @@ mod driver;
 mod keys;
 mod lossless;
 mod random;
+mod replay;
+mod routing;
 mod screens;
 mod sessions;
