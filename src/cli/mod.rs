@@ -33,6 +33,7 @@ pub mod quantize;
 mod resources;
 pub mod run;
 mod sampling;
+mod session_args;
 pub mod sessions;
 mod settings;
 pub mod trace;

@@ -238,7 +238,10 @@ fn foot(app: &App, theme: &Theme, id: NodeId, node: &Node) -> Option<Line<'stati
         Some(End::Failed(why)) => (format!("■ {}", super::text::one_line(why)), theme.bad),
         Some(End::Done(_)) => return None,
         None => {
-            let running = app.running.as_ref().filter(|running| running.node == id)?;
+            let Some(running) = app.running.as_ref().filter(|running| running.node == id) else {
+                let cut_off = node.role == Role::Assistant;
+                return cut_off.then(|| Line::styled("■ cut off: the program was ended", theme.dim));
+            };
             let words = match (running.stopping, running.prefill) {
                 (true, _) => "stopping…".to_owned(),
                 (false, _) if running.first_token.is_some() => return None,
@@ -274,6 +277,9 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
             );
             lines.push(Line::styled(size, theme.dim));
         }
+    }
+    if app.sessions.opening.is_some() {
+        lines.push(Line::styled("Reading the conversation…", theme.warn));
     }
     lines.push(Line::default());
     for (action, what) in [
