@@ -140,9 +140,9 @@ fn several_lines_are_made_room_for_at_once_while_an_answer_grows() {
             before = drawn.top;
         }
         assert!(moves > 2 && lines as usize >= (moves - 1) * most / 2, "{moves} moves, {lines} lines, slow {slow}");
-        // The end of the answer moves nothing.
+        // The end of the answer takes no room back.
         driver.answer(usize::MAX);
-        assert_eq!(driver.app.drawn.top, before);
+        assert!((0..2).contains(&(driver.app.drawn.top.line - before.line)));
     }
 }
 
