@@ -119,7 +119,11 @@ pub fn run(setup: Setup) -> Result<Option<Left>> {
             Ok(running) => running.run().await,
             Err(error) => Err(error),
         };
-        term::leave();
+        if !term::leave() {
+            // Everything is saved, and a terminal that takes nothing would keep us at our last words.
+            let well = ended.is_ok_and(|left| left.is_none_or(|left| left.problem.is_none()));
+            std::process::exit(i32::from(!well));
+        }
         ended
     })
 }
