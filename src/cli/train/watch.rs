@@ -43,6 +43,8 @@ impl Watch {
     pub(super) fn show(&mut self, line: &TrainLine) {
         match line {
             TrainLine::Step(step) => self.step(step),
+            // Of small data that is read hundreds of times, one pass says all.
+            TrainLine::Event(event) if matches!(event.what, Happening::Epoch { epochs: 2.., .. }) => {}
             TrainLine::Event(event) => {
                 self.clear();
                 if matches!(event.what, Happening::Resume { .. }) {
