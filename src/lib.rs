@@ -26,7 +26,13 @@
 //! * [`ui`]: the workbench on a screen.
 //! * [`term`]: the terminal: taken over, given back, written to without waiting.
 //! * [`run`]: the only loop, where all of them meet.
+//! * [`pico`]: what the built-in model is taught and examined on, made from the program's own tables.
+//! * [`rng`]: random numbers that stay the same with every version.
 //! * [`cli`]: the command line.
+
+// The crate has another name in the manifest where the first one would bring it into every build.
+#[cfg(all(feature = "mlx-linux", target_os = "linux"))]
+extern crate mlx_rs_linux as mlx_rs;
 
 pub mod app;
 pub mod backend;
@@ -35,7 +41,9 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod model;
+pub mod pico;
 pub mod protocol;
+pub mod rng;
 pub mod run;
 pub mod session;
 pub mod telemetry;

@@ -1,14 +1,14 @@
 //! All that the screen shows.
 
-use std::collections::VecDeque;
-
 use super::chat::{Chat, NodeId};
+use super::heat::Heat;
 use super::keymap::Keymap;
 use super::msg::Opened;
 use super::overlay::Overlay;
 use super::prompt::PromptState;
 use super::routing::{Fired, Fires, Load};
-use crate::protocol::{Alterations, EngineSnapshot, HeatReading, MachineMemory, Sampling, Stats};
+use super::sessions::{Preview, Saving};
+use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, ModelInfo, Sampling, Stats};
 
 /// What fills the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,7 +199,9 @@ pub(super) struct Live {
     pub(super) answer_of: Option<NodeId>,
     pub(super) snapshot: EngineSnapshot,
     pub(super) machine: Option<MachineMemory>,
-    pub(super) heat: VecDeque<(f64, HeatReading)>,
+    pub(super) heat: Heat,
+    /// The worst phase that was said since it was cool.
+    pub(super) warned: HeatPhase,
     /// Something here is newer than what is shown.
     pub(super) stale: bool,
     /// When it may be shown.
@@ -213,8 +215,8 @@ pub struct Shown {
     pub snapshot: EngineSnapshot,
     /// Process and machine.
     pub machine: Option<MachineMemory>,
-    /// Readings, oldest first, with their times.
-    pub heat: Vec<(f64, HeatReading)>,
+    /// Temperature, power and battery.
+    pub heat: Heat,
     /// The routing in the chosen scope.
     pub load: Load,
     /// The answer before it, when two are compared.
@@ -251,6 +253,12 @@ pub struct SessionEntry {
     pub messages: usize,
     /// When it was last written to, for people.
     pub when: String,
+    /// Bytes on disk; 0 if it is not there.
+    pub bytes: u64,
+    /// The model that answered last.
+    pub model: String,
+    /// Why it cannot be opened.
+    pub problem: Option<String>,
 }
 
 /// The list of sessions.
@@ -264,6 +272,27 @@ pub struct SessionList {
     pub open: Option<String>,
     /// The chosen one will be deleted if asked again.
     pub deleting: bool,
+    /// The list was read once.
+    pub listed: bool,
+    /// The one that is being read, to go on with it.
+    pub opening: Option<String>,
+    /// What was said last in the chosen one.
+    pub preview: Option<Preview>,
+    /// Whether what is said is kept.
+    pub saving: Saving,
+    /// Settings that were asked for at the start hold against those of the session that is opened then.
+    pub keep_sampling: bool,
+    /// The system prompt of chats that begin anew; empty if there is none.
+    pub system_of_new: String,
+    /// Until when an unsaved chat may be let go of: this was told.
+    pub(super) warned: Option<f64>,
+    /// The system prompt that the session gets once it is open.
+    pub(super) system: Option<String>,
+    /// The message to go to once it is open.
+    pub(super) then: Option<NodeId>,
+    /// Who wrote what was there when it was opened: so many messages.
+    pub(super) model: Option<ModelInfo>,
+    pub(super) resumed: usize,
 }
 
 /// The whole workbench.
@@ -312,12 +341,14 @@ pub struct App {
     pub alterations: Alterations,
     /// What the engine has confirmed.
     pub altered: Alterations,
-    /// What senses heat; none if nothing does.
-    pub sensor: Option<String>,
+    /// From which temperatures on training waits, and stops.
+    pub heat_limits: HeatLimits,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// The longest answer.
     pub max_tokens: usize,
+    /// The most tokens a second; none for as many as the model can.
+    pub max_speed: Option<f32>,
     /// Names of the themes.
     pub themes: Vec<String>,
     /// The one in use.
@@ -330,6 +361,8 @@ pub struct App {
     pub sessions: SessionList,
     /// The terminal is far away: fewer frames.
     pub slow_link: bool,
+    /// Seconds between figures on the screen.
+    pub figures_every: f64,
     /// Something on the screen changed since it was drawn.
     pub dirty: bool,
     pub(super) next_request: u64,
@@ -363,15 +396,17 @@ impl App {
             look: RoutingLook { scope: Scope::Answer, measure: Measure::Weights, cursor: (0, 0), compare: false },
             alterations: Alterations::default(),
             altered: Alterations::default(),
-            sensor: None,
+            heat_limits: HeatLimits::default(),
             sampling: Sampling::default(),
             max_tokens: 1024,
+            max_speed: None,
             themes: Vec::new(),
             theme: String::new(),
             keymap: Keymap::default(),
             notice: None,
             sessions: SessionList::default(),
             slow_link: false,
+            figures_every: 0.25,
             dirty: true,
             next_request: 1,
             leaving: None,

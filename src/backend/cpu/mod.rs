@@ -42,7 +42,7 @@ use self::rewind::{Checkpoint, keys_reach};
 use self::scratch::CHUNK;
 use self::state::LayerState;
 use self::weights::{MixerWeights, Weights};
-use super::{Backend, Logits, Snapshot};
+use super::{Backend, Logits, Snapshot, Which};
 use crate::model::alterations;
 use crate::model::checkpoint::Checkpoint as Files;
 use crate::model::spec::{Mixer, ModelSpec};
@@ -51,13 +51,15 @@ use crate::protocol::{Alterations, LayerMemory, MemoryReport, TokenId, TokenRout
 pub use self::weights::Adapters;
 pub use crate::model::footprint::KvFormat;
 
-/// How a model is to be run.
+/// How a model is to be run, on any backend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
+    /// On which backend, for those who open a model; the backend itself has been chosen when it sees this.
+    pub which: Which,
     /// f32 activations, and scales at the precision they are stored in; else bytes where that is
     /// faster.
     pub exact: bool,
-    /// Threads that compute; none takes every core.
+    /// Threads that compute; none takes every core. MLX has its own.
     pub threads: Option<usize>,
     /// How keys and values are kept; none is f32 on the exact path and f16 on the fast one.
     pub kv: Option<KvFormat>,
@@ -72,7 +74,7 @@ pub const REWIND_BUDGET: usize = 256 << 20;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { exact: false, threads: None, kv: None, rewind_budget: REWIND_BUDGET, level: None }
+        Self { which: Which::Auto, exact: false, threads: None, kv: None, rewind_budget: REWIND_BUDGET, level: None }
     }
 }
 
@@ -220,6 +222,7 @@ impl Backend for CpuBackend {
             rewind: kept as u64,
             rewind_budget: m.rewind.budget() as u64,
             scratch: m.scratch.bytes() as u64,
+            device: None,
         }
     }
 }

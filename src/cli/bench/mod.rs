@@ -3,6 +3,7 @@
 mod machine;
 mod model;
 mod report;
+mod subject;
 mod training;
 
 use anyhow::Result;
@@ -55,9 +56,9 @@ pub fn run(args: BenchArgs) -> Result<()> {
     if args.train {
         return training::run(files, &options, args.json);
     }
-    let mut backend = open::backend(&files, &options)?;
-    let first_token_s = model::first_token(&mut backend, opening)?;
-    let bench = model::Bench { backend, long: args.long, quiet: args.json };
+    let mut subject = subject::Subject::open(&files, &options)?;
+    let first_token_s = model::first_token(subject.backend(), opening)?;
+    let bench = model::Bench { subject, long: args.long, quiet: args.json };
     let report = bench.measure(&files.name, first_token_s)?;
     if args.json { output::json_line(&report) } else { Ok(()) }
 }

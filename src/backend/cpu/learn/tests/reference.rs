@@ -264,13 +264,15 @@ impl Reference {
                 loss += of_router;
             }
         }
-        let h = self.linear(read, "output_proj", 0, &x, spec.embed);
+        // Only rows that bear loss go on, and dropout counts them.
+        let rows = read.labels.iter().map(|(row, _)| x[*row].clone()).collect();
+        let h = self.linear(read, "output_proj", 0, &rows, spec.embed);
         let table = self.tensors.get("lm_head.weight").unwrap_or_else(|| &self.tensors["embed_tokens.weight"]);
-        let label = |(row, label): &(usize, usize)| {
-            let logits: Vec<f64> = table.chunks_exact(spec.embed).map(|w| dot(w, &h[*row])).collect();
+        let label = |(h, (_, label)): (&Vec<f64>, &(usize, usize))| {
+            let logits: Vec<f64> = table.chunks_exact(spec.embed).map(|w| dot(w, h)).collect();
             logits[*label] - log_sum_exp(&logits)
         };
-        (read.labels.iter().map(label).collect(), loss)
+        (h.iter().zip(&read.labels).map(label).collect(), loss)
     }
 
     /// The sum of all losses, the router's too.
