@@ -7,6 +7,7 @@
 //! run -> everything            the only loop: signals, keys, engine, time
 //! ui -> app -> protocol        the workbench: what it is, and how it looks
 //! engine -> backend -> model -> protocol
+//! train -> backend, telemetry, model, protocol
 //! telemetry, config -> protocol
 //! session -> chat -> protocol
 //! ```
@@ -18,6 +19,7 @@
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
 //! * [`telemetry`]: temperature, power, memory and load, and what follows from heat.
 //! * [`config`]: the settings of the user.
+//! * [`train`]: training runs: data, steps, heat, checkpoints.
 //! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
 //! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
 //! * [`app`]: the workbench without a screen: state, keys, and how messages change it.

@@ -39,6 +39,7 @@ mod session_args;
 pub mod sessions;
 mod settings;
 pub mod trace;
+pub mod train;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -83,6 +84,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    Train(train::TrainArgs),
     Prepare(prepare::PrepareArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
@@ -105,6 +107,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Train(args) => train::run(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
@@ -165,6 +168,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     if error.is::<interrupt::Interrupted>() {
         return ExitCode::from(130);
+    }
+    if error.is::<train::TooHot>() {
+        return ExitCode::from(train::TooHot::EXIT_CODE);
     }
     output::error(error);
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
