@@ -201,13 +201,14 @@ enum Computing {
 }
 
 impl BackendArg {
-    /// The same, for who opens a model.
-    pub fn which(self) -> Which {
-        match self.backend {
+    /// Options with this backend.
+    pub fn on(self, options: Options) -> Options {
+        let which = match self.backend {
             Computing::Cpu => Which::Cpu,
             Computing::Mlx => Which::Mlx,
             Computing::Auto => Which::Auto,
-        }
+        };
+        Options { which, ..options }
     }
 }
 
@@ -242,11 +243,11 @@ impl Compute {
             Kv::Q8 => KvFormat::Q8,
         });
         let rewind_budget = self.rewind.unwrap_or(REWIND_BUDGET);
-        Options { kv, rewind_budget, ..options(self.exact, self.threads, self.backend) }
+        Options { kv, rewind_budget, ..self.backend.on(options(self.exact, self.threads)) }
     }
 }
 
 /// Options from the flags that all commands share.
-pub fn options(exact: bool, threads: Option<NonZeroUsize>, backend: BackendArg) -> Options {
-    Options { which: backend.which(), exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
+pub fn options(exact: bool, threads: Option<NonZeroUsize>) -> Options {
+    Options { exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
 }

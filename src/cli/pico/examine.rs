@@ -29,6 +29,8 @@ pub(super) struct ExamineArgs {
     /// Use the fast arithmetic that `run` uses, instead of the exact one
     #[arg(long)]
     fast: bool,
+    #[command(flatten)]
+    backend: open::BackendArg,
     /// Write every question with its answer to this file, one JSON object a line
     #[arg(long, value_name = "FILE.jsonl")]
     answers: Option<PathBuf>,
@@ -75,7 +77,7 @@ struct Answered<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &ExamineArgs) -> Result<()> {
-    let options = open::options(!args.fast, None);
+    let options = args.backend.on(open::options(!args.fast, None));
     let mut loaded = match &args.model {
         Some(model) => open::loaded(open::files(model)?, &options)?,
         None => built_in::loaded(&options)?,
