@@ -46,4 +46,5 @@ pub mod run;
 pub mod session;
 pub mod telemetry;
 pub mod term;
+pub mod train;
 pub mod ui;

@@ -4,11 +4,13 @@
 //! file and a screen all see the same words.
 
 mod sensing;
+mod training;
 
 pub use sensing::{
     HeatLimits, HeatPhase, MachineFigures, PowerSupply, REDUCE_AT, SensorChoice, SensorState, Telemetry,
 };
 use serde::{Deserialize, Serialize};
+pub use training::{Ending, Happening, PairMetrics, Reason, TrainControl, TrainEvent, TrainLine, TrainStep};
 
 /// A token's number in the vocabulary.
 pub type TokenId = u32;

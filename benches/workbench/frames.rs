@@ -7,6 +7,7 @@ use std::time::Instant;
 use bit_axon::app::chat::{Change, TokenRecord};
 use bit_axon::app::key::Key;
 use bit_axon::app::msg::{Effect, Msg, Opened};
+use bit_axon::app::sessions::Resumed;
 use bit_axon::app::{App, update};
 use bit_axon::protocol::{Command, EngineSnapshot, Event, LayerRouting, ModelInfo, Role, Token, TokenRouting};
 use bit_axon::term::cells::CellWriter;
@@ -124,7 +125,7 @@ pub(super) fn measure(table: &mut Table) {
         needs: Vec::new(),
         budget: 1 << 34,
     })));
-    frames.send(Msg::SessionOpened("long".into(), long()));
+    frames.send(Msg::SessionOpened(Box::new(Resumed::from_changes("long", &long()))));
     for _ in 0..500 {
         frames.key("pageup");
     }

@@ -3,7 +3,7 @@
 //! A new command is a file with an `Args` struct and `pub fn run(args) -> Result<()>`, a line in
 //! `Command` and a line in `dispatch`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
+//! Exit codes: 0 done, 1 failed, 2 called wrongly, 75 stopped by heat (`train`), 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod bench;
@@ -27,11 +27,13 @@ pub mod model_arg;
 pub mod open;
 pub mod output;
 pub mod pico;
+pub mod prepare;
 mod progress;
 pub mod quantize;
 mod resources;
 pub mod run;
 mod sampling;
+mod session_args;
 pub mod sessions;
 mod settings;
 pub mod trace;
@@ -78,6 +80,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    Prepare(prepare::PrepareArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     #[cfg(feature = "hub")]
@@ -98,6 +101,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "hub")]

@@ -123,7 +123,7 @@ pub fn cpu_backend(files: &Files, options: &Options) -> Result<CpuBackend> {
 }
 
 /// Bytes that this machine could still give, file cache included.
-fn available_memory() -> u64 {
+pub(super) fn available_memory() -> u64 {
     // Nothing known is no reason to refuse.
     let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
     system.refresh_memory();
@@ -201,14 +201,13 @@ enum Computing {
 }
 
 impl BackendArg {
-    /// Options with this backend.
-    pub fn on(self, options: Options) -> Options {
-        let which = match self.backend {
+    /// The same, for who opens a model.
+    pub fn which(self) -> Which {
+        match self.backend {
             Computing::Cpu => Which::Cpu,
             Computing::Mlx => Which::Mlx,
             Computing::Auto => Which::Auto,
-        };
-        Options { which, ..options }
+        }
     }
 }
 
@@ -243,11 +242,11 @@ impl Compute {
             Kv::Q8 => KvFormat::Q8,
         });
         let rewind_budget = self.rewind.unwrap_or(REWIND_BUDGET);
-        Options { kv, rewind_budget, ..self.backend.on(options(self.exact, self.threads)) }
+        Options { kv, rewind_budget, ..options(self.exact, self.threads, self.backend) }
     }
 }
 
 /// Options from the flags that all commands share.
-pub fn options(exact: bool, threads: Option<NonZeroUsize>) -> Options {
-    Options { exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
+pub fn options(exact: bool, threads: Option<NonZeroUsize>, backend: BackendArg) -> Options {
+    Options { which: backend.which(), exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
 }

@@ -94,7 +94,7 @@ pub fn run(args: TraceArgs) -> Result<()> {
         (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,
         _ => args.input.ids.unwrap_or_default(),
     };
-    let mut backend = open::backend(&files, &args.backend.on(open::options(!args.fast, args.threads)))?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads, args.backend))?;
     let mut logits = match &args.logits {
         Some(path) => {
             // So that half a file is removed again.

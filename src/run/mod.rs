@@ -11,10 +11,15 @@
 //! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
 
 mod depth;
+pub mod disk_store;
+mod export;
+pub mod keeper;
+mod library;
 mod sensing;
 mod signals;
 pub mod store;
 pub mod themes;
+mod witness;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -28,10 +33,10 @@ use futures_util::StreamExt;
 use ratatui::Terminal;
 use tokio::sync::{oneshot, watch};
 
-use crate::app::chat::Change;
 use crate::app::key::Key;
-use crate::app::msg::{Effect, Msg, Opened, SessionOp};
+use crate::app::msg::{Effect, Msg, Opened};
 use crate::app::{App, next_wake, update};
+use crate::chat::What;
 use crate::config::SlowLink;
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
@@ -41,10 +46,12 @@ use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
+use keeper::Keeper;
 use sensing::Sensing;
 use signals::{Asked, Signals};
-use store::Store;
+use store::{Left, Store};
 use themes::Themes;
+use witness::Witness;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
@@ -96,11 +103,13 @@ pub struct Facts {
     pub budget: u64,
 }
 
-/// Runs the workbench until the user leaves.
-pub fn run(setup: Setup) -> Result<()> {
+/// Runs the workbench until the user leaves. Gives the session that is left.
+pub fn run(setup: Setup) -> Result<Option<Left>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // The engine survives its own panics and says so in the chat; a sensor's are harmless.
-    term::restore_on_panic(|| std::thread::current().name() == Some("engine") || Sampler::may_panic_here());
+    // The engine survives its own panics and says so, as does what keeps sessions; a sensor's are harmless.
+    term::restore_on_panic(|| {
+        std::thread::current().name() == Some("engine") || Keeper::may_panic_here() || Sampler::may_panic_here()
+    });
     runtime.block_on(async {
         // From here on a signal asks; before, it would end the program with the terminal in its hands.
         let signals = Signals::new()?;
@@ -130,6 +139,7 @@ enum Woken {
     Engine(Option<crate::protocol::Event>),
     Snapshot,
     Opened(Result<Engine>),
+    Kept(Box<Msg>),
     Written,
     Sensed,
     Time,
@@ -146,7 +156,8 @@ struct Loop {
     signals: Signals,
     link: Link,
     facts: oneshot::Receiver<Facts>,
-    store: Box<dyn Store>,
+    store: Keeper,
+    witness: Witness,
     sensing: Sensing,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
@@ -180,7 +191,8 @@ impl Loop {
             signals,
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
-            store: setup.store,
+            store: Keeper::start(setup.store)?,
+            witness: Witness::default(),
             sensing: Sensing::start(setup.sensors)?,
             backlog: VecDeque::new(),
             begun: Instant::now(),
@@ -202,7 +214,7 @@ impl Loop {
         Ok(this)
     }
 
-    async fn run(mut self) -> Result<()> {
+    async fn run(mut self) -> Result<Option<Left>> {
         self.draw()?;
         while !self.quit {
             let woken = self.wait().await;
@@ -214,7 +226,7 @@ impl Loop {
                 self.draw()?;
             }
         }
-        self.end().await
+        Ok(self.end().await)
     }
 
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
@@ -242,6 +254,7 @@ impl Loop {
             asked = self.signals.asked() => Woken::Signal(asked),
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
+            msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
             _ = self.sensing.changed() => Woken::Sensed,
             _ = sleep_until(timer) => Woken::Time,
@@ -267,6 +280,7 @@ impl Loop {
                 self.link = Link::Gone;
                 self.tell(Msg::EngineGone(format!("{error:#}")));
             }
+            Woken::Kept(msg) => self.tell(*msg),
             Woken::Written => {
                 self.quit |= self.output.broken();
                 if self.slow_link == SlowLink::Auto {
@@ -298,6 +312,9 @@ impl Loop {
             let Link::Open { events, .. } = &mut self.link else { break };
             let Some(event) = events.try_recv() else { break };
             self.tell(Msg::Engine(event));
+        }
+        while let Some(msg) = self.store.try_answer() {
+            self.tell(msg);
         }
         let Link::Open { snapshot, .. } = &self.link else { return };
         if snapshot.has_changed().unwrap_or(false) {
@@ -357,6 +374,9 @@ impl Loop {
     fn tell(&mut self, msg: Msg) {
         let mut waiting = VecDeque::from([msg]);
         while let Some(msg) = waiting.pop_front() {
+            if let Some(what) = self.witness.sees(&self.app, &msg) {
+                self.store.keep(what);
+            }
             for effect in update(&mut self.app, msg) {
                 match self.perform(effect) {
                     Ok(Some(answer)) => waiting.push_back(answer),
@@ -370,9 +390,9 @@ impl Loop {
     fn perform(&mut self, effect: Effect) -> Result<Option<Msg>> {
         match effect {
             Effect::Engine(command) => self.backlog.push_back(command),
-            Effect::Record(change) => self.record(&change)?,
-            Effect::Session(op) => return self.session(op),
-            Effect::Remember(prompt) => self.store.remember(&prompt)?,
+            Effect::Record(change) => self.store.keep(What::Change(change)),
+            Effect::Session(op) => self.store.ask(op),
+            Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Theme(name) => {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
@@ -383,33 +403,6 @@ impl Loop {
             Effect::Quit => self.quit = true,
         }
         Ok(None)
-    }
-
-    fn record(&mut self, change: &Change) -> Result<()> {
-        self.store.record(change).context("this conversation cannot be saved")
-    }
-
-    fn session(&mut self, op: SessionOp) -> Result<Option<Msg>> {
-        Ok(match op {
-            SessionOp::New => {
-                self.store.begin();
-                None
-            }
-            SessionOp::List => Some(Msg::Sessions(self.store.list()?)),
-            SessionOp::Open(id) => {
-                let changes = self.store.open(&id)?;
-                Some(Msg::SessionOpened(id, changes))
-            }
-            SessionOp::Rename(id, title) => {
-                self.store.rename(&id, &title)?;
-                None
-            }
-            SessionOp::Delete(id) => {
-                self.store.delete(&id)?;
-                None
-            }
-            SessionOp::Search(query) => Some(Msg::Found(self.store.search(&query)?)),
-        })
     }
 
     /// Gives the engine what it has room for; the loop never waits for it.
@@ -440,7 +433,7 @@ impl Loop {
     }
 
     fn suspend(&mut self) -> Result<()> {
-        self.store.flush()?;
+        self.store.settle();
         self.output.settle();
         term::leave();
         term::stop();
@@ -458,14 +451,15 @@ impl Loop {
         Ok(())
     }
 
-    async fn end(mut self) -> Result<()> {
+    async fn end(mut self) -> Option<Left> {
         // What is being written is kept as far as it came.
         self.drain().await;
+        self.tell(Msg::Leaving);
         self.output.settle();
-        let saved = self.store.flush();
+        let left = self.store.close();
         // The process ends with its threads; a model that is being read need not be waited for.
         drop(self.link);
-        saved
+        left
     }
 }
 

@@ -123,6 +123,14 @@ pub(crate) struct ColumnBlock<'a> {
 }
 
 impl ColumnBlock<'_> {
+    /// `rows` rows of `width` numbers, `stride` apart.
+    ///
+    /// # Safety
+    /// All of them must be writable for as long as the block lives, and nobody else's.
+    pub(crate) unsafe fn from_raw(start: *mut f32, rows: usize, stride: usize, width: usize) -> Self {
+        Self { start, rows, stride, first: 0, width, lives: PhantomData }
+    }
+
     /// These columns of one row.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);

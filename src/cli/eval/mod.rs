@@ -76,7 +76,7 @@ pub fn run(args: EvalArgs) -> Result<()> {
         true => Box::new(std::io::stdin()),
         false => Box::new(File::open(&args.data).with_context(|| format!("cannot read {}", args.data.display()))?),
     };
-    let mut backend = open::backend(&files, &args.backend.on(open::options(!args.fast, args.threads)))?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads, args.backend))?;
     let most = backend.spec().max_seq_len;
     let limits = Limits { tokens: args.max_seq_len.map_or(most, |n| n.get().min(most)), bad_lines: args.max_bad_lines };
     let name = args.data.display().to_string();

@@ -77,7 +77,7 @@ struct Answered<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &ExamineArgs) -> Result<()> {
-    let options = args.backend.on(open::options(!args.fast, None));
+    let options = open::options(!args.fast, None, args.backend);
     let mut loaded = match &args.model {
         Some(model) => open::loaded(open::files(model)?, &options)?,
         None => built_in::loaded(&options)?,

@@ -79,7 +79,7 @@ impl Attention {
     /// Reads `u` (T, D), writes `out` (T, D).
     pub(super) fn forward(&self, pass: &Pass<'_>, rows: &Rows<'_>, u: &[f32], out: &mut [f32]) -> Saved {
         let AttentionSpec { heads: count, head_dim, .. } = self.spec;
-        let (t, width, buffers) = (rows.len(), count * head_dim, &pass.work.buffers);
+        let (t, width, buffers, level) = (rows.len(), count * head_dim, &pass.work.buffers, pass.work.level());
         let mut flat = buffers.get(t * width);
         let mut project = |linear: &Linear| {
             let kept = linear.forward(pass, u, &mut flat);
@@ -97,17 +97,17 @@ impl Attention {
                 let n = keys.len();
                 let scores = &mut scores[..queries.len() * n];
                 let k = head.k.rows(keys.clone());
-                multiply_here(scores, n, head.q.rows(queries.clone()), k.transposed(), false, 1.0);
+                multiply_here(level, scores, head.q.rows(queries.clone()), k.transposed(), false);
                 for (i, row) in queries.clone().zip(scores.chunks_exact_mut(n)) {
                     let seen = head.seen(i);
                     let seen = seen.start - keys.start..seen.end - keys.start;
                     row[..seen.start].fill(0.0);
                     row[seen.end..].fill(0.0);
-                    sums[i] = ops::soften(pass.work.level(), &mut row[seen], head.scale, 1.0);
+                    sums[i] = ops::soften(level, &mut row[seen], head.scale, 1.0);
                 }
                 let out = &mut out[queries.start * head_dim..queries.end * head_dim];
                 let weights = View::new(scores, queries.len(), n);
-                multiply_here(out, head_dim, weights, head.v.rows(keys), false, 1.0);
+                multiply_here(level, out, weights, head.v.rows(keys), false);
             }
         });
         let mut merged = flat;
@@ -155,8 +155,8 @@ impl Attention {
                 let (weights, d_scores) = (&mut weights[..m * n], &mut d_scores[..m * n]);
                 let (q, k) = (head.q.rows(queries.clone()), head.k.rows(keys.clone()));
                 let d_out = d_out.rows(queries.clone());
-                multiply_here(weights, n, q, k.transposed(), false, 1.0);
-                multiply_here(d_scores, n, d_out, head.v.rows(keys.clone()).transposed(), false, 1.0);
+                multiply_here(level, weights, q, k.transposed(), false);
+                multiply_here(level, d_scores, d_out, head.v.rows(keys.clone()).transposed(), false);
                 let both = weights.chunks_exact_mut(n).zip(d_scores.chunks_exact_mut(n));
                 for (i, (weights, d)) in queries.clone().zip(both) {
                     let seen = head.seen(i);
@@ -171,9 +171,9 @@ impl Attention {
                 }
                 let (weights, d_scores) = (View::new(weights, m, n), View::new(d_scores, m, n));
                 let of_keys = keys.start * dim..keys.end * dim;
-                multiply_here(&mut dq[queries.start * dim..queries.end * dim], dim, d_scores, k, false, 1.0);
-                multiply_here(&mut dk[of_keys.clone()], dim, d_scores.transposed(), q, true, 1.0);
-                multiply_here(&mut dv[of_keys], dim, weights.transposed(), d_out, true, 1.0);
+                multiply_here(level, &mut dq[queries.start * dim..queries.end * dim], d_scores, k, false);
+                multiply_here(level, &mut dk[of_keys.clone()], d_scores.transposed(), q, true);
+                multiply_here(level, &mut dv[of_keys], weights.transposed(), d_out, true);
             }
         });
 

@@ -1,137 +1,75 @@
 //! Products of f32 matrices, split over the threads.
 //!
-//! Each task computes its own part of the result from beginning to end, so results depend on the number of
-//! threads at most, and never on which of them was first.
+//! Each number of the result is summed by one task, over the same stretches wherever it stands, so results depend
+//! neither on which thread was first nor on how many there are.
 
-use gemm::Parallelism;
+use std::cell::Cell;
 
-use crate::backend::cpu::pool::{Pool, Shareable};
+pub(super) use crate::backend::cpu::ops::View;
+use crate::backend::cpu::ops::matmul;
+use crate::backend::cpu::pool::Shareable;
+use crate::backend::cpu::split::ColumnBlock;
 
-/// A matrix somewhere in memory, read in any direction.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    data: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    /// From one row to the next.
-    down: usize,
-    /// From one column to the next.
-    along: usize,
-}
-
-impl<'a> View<'a> {
-    /// Rows one after the other.
-    pub(super) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "{rows} x {cols}");
-        Self { data, rows, cols, down: cols, along: 1 }
-    }
-
-    /// The same with rows for columns.
-    pub(super) fn transposed(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, down: self.along, along: self.down, ..self }
-    }
-
-    /// Some of the rows.
-    pub(super) fn rows(self, rows: std::ops::Range<usize>) -> Self {
-        assert!(rows.start <= rows.end && rows.end <= self.rows);
-        let start = (rows.start * self.down).min(self.data.len());
-        Self { data: &self.data[start..], rows: rows.len(), ..self }
-    }
-
-    /// Some of the columns.
-    pub(super) fn cols(self, cols: std::ops::Range<usize>) -> Self {
-        self.transposed().rows(cols).transposed()
-    }
-
-    /// One row, where rows lie one after the other.
-    pub(super) fn row(&self, row: usize) -> &'a [f32] {
-        assert!(self.along == 1 && row < self.rows);
-        &self.data[row * self.down..][..self.cols]
-    }
-
-    fn check(&self) {
-        let reach = (self.rows.max(1) - 1) * self.down + (self.cols.max(1) - 1) * self.along;
-        assert!(self.rows * self.cols == 0 || reach < self.data.len());
-    }
-}
+use super::work::Work;
+use crate::backend::cpu::ops::Level;
 
 /// Operations below which telling the other threads takes longer.
 const WORTH_SPLITTING: usize = 1 << 17;
-/// Columns or rows of a task are a multiple of this: whole vectors and cache lines.
-const STEP: usize = 16;
+/// Columns and rows of a task are multiples of these: whole tiles, whatever the instructions.
+const COLUMNS: usize = 32;
+const ROWS: usize = 12;
+
+thread_local! {
+    /// Packed panels, kept between products.
+    static PACKED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// `out = factor * a b`, or `out += ...`; `out` has rows of `stride` numbers, of which the first are written.
-pub(super) fn multiply(pool: &Pool, out: &mut [f32], stride: usize, a: View<'_>, b: View<'_>, add: bool, factor: f32) {
+pub(super) fn multiply(work: &Work, out: &mut [f32], stride: usize, a: View<'_>, b: View<'_>, add: bool, factor: f32) {
     let (m, n) = (a.rows, b.cols);
     check(out, stride, a, b);
     if m * n == 0 {
         return;
     }
-    let tasks = if m * n * a.cols < WORTH_SPLITTING { 1 } else { pool.threads() };
+    let tasks = if m * n * a.cols < WORTH_SPLITTING { 1 } else { work.pool().threads() };
     let by_cols = n >= m;
-    let per_task = (if by_cols { n } else { m }).div_ceil(tasks).next_multiple_of(STEP);
-    let tasks = (if by_cols { n } else { m }).div_ceil(per_task);
+    let (all, step) = if by_cols { (n, COLUMNS) } else { (m, ROWS) };
+    let per_task = all.div_ceil(tasks).next_multiple_of(step);
     let base = Shareable(out.as_mut_ptr());
-    pool.run(tasks, |task| {
-        let from = task * per_task;
+    work.pool().run(all.div_ceil(per_task), |task| {
+        let range = task * per_task..((task + 1) * per_task).min(all);
         // SAFETY: the whole was checked above; tasks write different rows or columns, and `out` is borrowed
         // until all are done.
         unsafe {
             if by_cols {
-                let b = b.cols(from..(from + per_task).min(n));
-                gemm_here(base.get().add(from), stride, a, b, add, factor);
+                here(work.level(), base.get().add(range.start), stride, a, b.cols(range), add, factor);
             } else {
-                let a = a.rows(from..(from + per_task).min(m));
-                gemm_here(base.get().add(from * stride), stride, a, b, add, factor);
+                here(work.level(), base.get().add(range.start * stride), stride, a.rows(range), b, add, factor);
             }
         }
     });
 }
 
 /// The same on this thread alone: inside a task.
-pub(super) fn multiply_here(out: &mut [f32], stride: usize, a: View<'_>, b: View<'_>, add: bool, factor: f32) {
-    check(out, stride, a, b);
+pub(super) fn multiply_here(level: Level, out: &mut [f32], a: View<'_>, b: View<'_>, add: bool) {
+    check(out, b.cols, a, b);
     // SAFETY: checked.
-    unsafe { gemm_here(out.as_mut_ptr(), stride, a, b, add, factor) }
+    unsafe { here(level, out.as_mut_ptr(), b.cols, a, b, add, 1.0) }
 }
 
 fn check(out: &[f32], stride: usize, a: View<'_>, b: View<'_>) {
     assert_eq!(a.cols, b.rows);
     assert!(stride >= b.cols && (a.rows == 0 || out.len() >= (a.rows - 1) * stride + b.cols));
-    a.check();
-    b.check();
 }
 
 /// # Safety
-/// `out` must be writable for `a.rows` rows of `b.cols` numbers, `stride` apart, and the views within bounds.
-unsafe fn gemm_here(out: *mut f32, stride: usize, a: View<'_>, b: View<'_>, add: bool, factor: f32) {
-    if a.rows == 0 || b.cols == 0 {
-        return;
-    }
+/// `out` must be writable for `a.rows` rows of `b.cols` numbers, `stride` apart.
+unsafe fn here(level: Level, out: *mut f32, stride: usize, a: View<'_>, b: View<'_>, add: bool, factor: f32) {
     // SAFETY: demanded above.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            out,
-            1,
-            stride.cast_signed(),
-            add,
-            a.data.as_ptr(),
-            a.along.cast_signed(),
-            a.down.cast_signed(),
-            b.data.as_ptr(),
-            b.along.cast_signed(),
-            b.down.cast_signed(),
-            if add { 1.0 } else { 0.0 },
-            factor,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    let mut out = unsafe { ColumnBlock::from_raw(out, a.rows, stride, b.cols) };
+    let mut packed = PACKED.take();
+    matmul(level, &mut out, a, b, add, factor, &mut packed);
+    PACKED.set(packed);
 }
 
 #[cfg(test)]
@@ -143,9 +81,24 @@ mod tests {
     }
 
     #[test]
-    fn products_in_every_direction() {
-        let pool = Pool::new(3);
-        for (m, k, n) in [(1, 1, 1), (5, 3, 70), (70, 9, 3), (64, 64, 96), (33, 100, 129), (4, 0, 4), (0, 3, 3)] {
+    fn products_in_every_direction_at_every_level() {
+        for level in Level::available() {
+            products(&Work::new(3, level));
+        }
+    }
+
+    fn products(work: &Work) {
+        for (m, k, n) in [
+            (1, 1, 1),
+            (5, 3, 70),
+            (70, 9, 3),
+            (64, 64, 96),
+            (33, 100, 129),
+            (4, 0, 4),
+            (0, 3, 3),
+            (250, 270, 40),
+            (20, 3, 1100),
+        ] {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
             let transpose = |v: &[f32], rows: usize, cols: usize| -> Vec<f32> {
                 (0..cols).flat_map(|c| (0..rows).map(move |r| (r, c))).map(|(r, c)| v[r * cols + c]).collect()
@@ -157,7 +110,7 @@ mod tests {
                     for add in [false, true] {
                         let stride = n + 2;
                         let mut out = vec![1.0; m * stride];
-                        multiply(&pool, &mut out, stride, a_view, b_view, add, 2.0);
+                        multiply(work, &mut out, stride, a_view, b_view, add, 2.0);
                         for (i, row) in out.chunks(stride).enumerate() {
                             for (j, found) in row.iter().enumerate() {
                                 let sum: f64 =

@@ -80,7 +80,7 @@ impl Weight {
         let x = View::new(x, t, cols);
         self.panels(pass.work, pass.values, |first, panel| {
             if t > 0 {
-                multiply(pass.work.pool(), &mut out[first..], rows, x, panel.transposed(), false, 1.0);
+                multiply(pass.work, &mut out[first..], rows, x, panel.transposed(), false, 1.0);
             }
         });
     }
@@ -96,7 +96,7 @@ impl Weight {
         let dy = View::new(dy, dy.len() / rows, rows);
         self.panels(pass.work, pass.values, |first, panel| {
             let some = dy.cols(first..first + panel.rows);
-            multiply(pass.work.pool(), dx, cols, some, panel, add, 1.0);
+            multiply(pass.work, dx, cols, some, panel, add, 1.0);
             add = true;
         });
     }

@@ -43,12 +43,12 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// `out = a b`, on all threads.
     pub(super) fn multiply(&self, out: &mut [f32], a: View<'_>, b: View<'_>) {
-        multiply(self.work.pool(), out, b.cols, a, b, false, 1.0);
+        multiply(self.work, out, b.cols, a, b, false, 1.0);
     }
 
     /// `out += factor * a b`, on all threads.
     pub(super) fn add_product(&self, out: &mut [f32], a: View<'_>, b: View<'_>, factor: f32) {
-        multiply(self.work.pool(), out, b.cols, a, b, true, factor);
+        multiply(self.work, out, b.cols, a, b, true, factor);
     }
 
     /// Runs `f(first row, rows)` for pieces of `out`, some rows of `cols` numbers each.

@@ -18,9 +18,9 @@ fn check(learner: &mut CpuLearner, sequences: &[Sequence], objective: Objective,
     for (i, parameter) in learner.parameters.list.iter().enumerate() {
         let gradient = &learner.parameters.gradients.0[i];
         moved += usize::from(gradient.iter().any(|g| *g != 0.0));
-        let mut values = reference.tensors[&parameter.name].clone();
+        let values = &reference.tensors[&parameter.name];
         let mut other = reference.clone();
-        assert_slope(&parameter.name, &mut values, gradient, |values| {
+        assert_slope(&parameter.name, values, gradient, |values| {
             other.tensors.insert(parameter.name.clone(), values.to_vec());
             other.loss(sequences, objective, router)
         });

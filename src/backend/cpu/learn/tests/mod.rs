@@ -124,7 +124,7 @@ fn sequence(n: usize, vocab: usize, seed: u64, starts: &[usize]) -> Sequence {
 }
 
 /// An error unless the slope of `f` along a random direction of `values` is the gradient's.
-fn assert_slope(what: &str, values: &mut Vec<f64>, gradient: &[f32], mut f: impl FnMut(&[f64]) -> f64) {
+fn assert_slope(what: &str, values: &[f64], gradient: &[f32], mut f: impl FnMut(&[f64]) -> f64) {
     assert_eq!(values.len(), gradient.len(), "{what}");
     let direction: Vec<f64> = numbers(values.len(), 999).into_iter().map(f64::from).collect();
     const STEP: f64 = 1e-6;

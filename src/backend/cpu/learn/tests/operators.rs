@@ -40,7 +40,7 @@ fn check(learner: &mut CpuLearner, rate: f32, (inputs, outputs): (usize, usize),
     let (out, loss, dx) = run(&pass, &mut gradients, &rows, &x, &dy);
 
     let wide = |x: &[f64]| -> Wide { x.chunks_exact(inputs).map(<[f64]>::to_vec).collect() };
-    let mut x: Vec<f64> = x.into_iter().map(f64::from).collect();
+    let x: Vec<f64> = x.into_iter().map(f64::from).collect();
     let (want, want_loss) = formula(&reference, &read, &wide(&x));
     let largest = want.iter().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
     for (found, want) in out.iter().zip(want.iter().flatten()) {
@@ -52,7 +52,7 @@ fn check(learner: &mut CpuLearner, rate: f32, (inputs, outputs): (usize, usize),
         let (out, loss) = formula(reference, &read, x);
         loss + out.iter().flatten().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum::<f64>()
     };
-    assert_slope("the input", &mut x, &dx, |x| total(&reference, &wide(x)));
+    assert_slope("the input", &x, &dx, |x| total(&reference, &wide(x)));
     let x = wide(&x);
     let mut compared = 0;
     for (parameter, gradient) in learner.parameters.list.iter().zip(&gradients.0) {
@@ -60,9 +60,9 @@ fn check(learner: &mut CpuLearner, rate: f32, (inputs, outputs): (usize, usize),
             continue;
         }
         compared += 1;
-        let mut values = reference.tensors[&parameter.name].clone();
+        let values = &reference.tensors[&parameter.name];
         let mut moved = reference.clone();
-        assert_slope(&parameter.name, &mut values, gradient, |values| {
+        assert_slope(&parameter.name, values, gradient, |values| {
             moved.tensors.insert(parameter.name.clone(), values.to_vec());
             total(&moved, &x)
         });
