@@ -7,7 +7,7 @@ use super::msg::{Effect, SessionOp};
 use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
-use super::{alter, copy, figures, navigate, slash};
+use super::{alter, copy, figures, navigate, slash, training};
 use crate::protocol::Command;
 
 /// Lines that the wheel of lists turns at once.
@@ -16,6 +16,9 @@ const PAGE: usize = 10;
 /// Does it. `argument` is what stood behind its name on a slash line.
 pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> {
     use Action::*;
+    if app.view == View::Training && training::act(app, action) {
+        return Vec::new();
+    }
     match action {
         Help | ChatHelp => app.overlay = Some(Overlay::Help(0)),
         Palette => app.overlay = Some(Overlay::Palette(List::default())),
@@ -119,6 +122,11 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
             app.sessions.at = (app.sessions.at + 1).min(app.sessions.entries.len().saturating_sub(1));
         }
         SessionOpen | SessionRename | SessionDelete => return session(app, action),
+        // Those of the view of training runs were done above, if it is shown.
+        RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
+        | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
+        | RunOnly | RunPin | RunColour | SortNext | SortBackwards | FilterRuns | FilterMetrics | ShowConsole
+        | ShowAlerts | ShowExperts | ExpertLayer => {}
         ListUp | ListDown | ListPageUp | ListPageDown | ListLess | ListMore | ListTake => {
             return in_overlay(app, action);
         }

@@ -24,6 +24,7 @@ pub mod prompt;
 pub mod routing;
 pub mod slash;
 pub mod state;
+pub mod training;
 mod update;
 
 pub use figures::next_wake;

@@ -328,6 +328,8 @@ pub struct App {
     pub notice: Option<Notice>,
     /// Saved sessions.
     pub sessions: SessionList,
+    /// Training runs.
+    pub training: super::training::Training,
     /// The terminal is far away: fewer frames.
     pub slow_link: bool,
     /// Something on the screen changed since it was drawn.
@@ -371,6 +373,7 @@ impl App {
             keymap: Keymap::default(),
             notice: None,
             sessions: SessionList::default(),
+            training: super::training::Training::default(),
             slow_link: false,
             dirty: true,
             next_request: 1,

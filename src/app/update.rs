@@ -10,7 +10,7 @@ use super::navigate;
 use super::overlay::{Overlay, search_chat};
 use super::routing::{Fires, Load};
 use super::state::{App, Model, Pane, Scroll, View};
-use super::{act, figures, slash};
+use super::{act, figures, slash, training};
 
 /// Readings of heat that are kept: an hour of one a second.
 const READINGS: usize = 3600;
@@ -105,6 +105,10 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.theme = name;
             app.dirty = true;
         }
+        Msg::Runs(read) => {
+            app.training.read(&read.runs, read.loading);
+            app.dirty |= app.view == View::Training;
+        }
     }
     Vec::new()
 }
@@ -124,6 +128,7 @@ fn tick(app: &mut App, now: f64) {
 fn contexts(app: &App) -> &'static [Context] {
     match (app.view, app.focus) {
         (View::Sessions, _) => &[Context::Sessions, Context::Everywhere],
+        (View::Training, _) => &[Context::Training, Context::Everywhere],
         (View::Routing, _) | (View::Workbench, Pane::Routing) => &[Context::Routing, Context::Everywhere],
         (View::Workbench, Pane::Prompt) => &[Context::Prompt, Context::Everywhere],
         (View::Workbench, Pane::Chat) if app.walk.is_some() => &[Context::Tokens, Context::Everywhere],
@@ -135,6 +140,9 @@ fn contexts(app: &App) -> &'static [Context] {
 fn press(app: &mut App, key: Key) -> Vec<Effect> {
     if app.overlay.is_some() {
         return press_overlay(app, key);
+    }
+    if app.view == View::Training && training::typed(app, key) {
+        return Vec::new();
     }
     let action = app.keymap.action(contexts(app), key);
     if action != Some(Action::SessionDelete) {

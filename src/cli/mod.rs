@@ -23,6 +23,7 @@ pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
+pub mod monitor;
 pub mod open;
 pub mod output;
 mod progress;
@@ -73,6 +74,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
+    Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
@@ -91,6 +93,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),

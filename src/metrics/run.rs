@@ -187,7 +187,7 @@ impl Run {
     pub fn add(&mut self, row: Row, points: &[(SeriesId, f64)]) {
         if self.restarting {
             self.restarting = false;
-            if row.step.is_none_or(|step| step <= self.step.last) {
+            if row.step.is_some_and(|step| step <= self.step.last) {
                 self.clear();
             }
         }

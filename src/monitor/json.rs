@@ -137,7 +137,11 @@ impl<'a> Cursor<'a> {
 
     /// The same for what was opened already.
     pub(super) fn within(
-        &mut self, opened: Next<'a>, path: &mut String, depth: usize, found: &mut dyn FnMut(&str, Scalar<'a>),
+        &mut self,
+        opened: Next<'a>,
+        path: &mut String,
+        depth: usize,
+        found: &mut dyn FnMut(&str, Scalar<'a>),
     ) -> Result<(), Broken> {
         if depth > DEEPEST {
             return Err(Broken);
@@ -212,7 +216,8 @@ mod tests {
 
     #[test]
     fn everything_below_has_a_path() {
-        let found = leaves(r#" {"a":1, "b": {"c": [2.5, "x\n\"", null], "d" : true}, "e":[], "f":{}, "g":NaN} "#).unwrap();
+        let found =
+            leaves(r#" {"a":1, "b": {"c": [2.5, "x\n\"", null], "d" : true}, "e":[], "f":{}, "g":NaN} "#).unwrap();
         assert_eq!(
             found,
             ["a=Number(1.0)", "b.c.0=Number(2.5)", "b.c.1=x\n\"", "b.c.2=Null", "b.d=Bool(true)", "g=Number(NaN)"]
@@ -221,7 +226,9 @@ mod tests {
 
     #[test]
     fn broken_json_is_told() {
-        for text in ["", "{", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1"#, r#"{"a":1,}"#, "[1 2]", r#"{"a":"x"#, r#""\"#, "nul"] {
+        for text in
+            ["", "{", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1"#, r#"{"a":1,}"#, "[1 2]", r#"{"a":"x"#, r#""\"#, "nul"]
+        {
             assert_eq!(leaves(text), Err(Broken), "{text}");
         }
         assert_eq!(leaves(&"[".repeat(100_000)), Err(Broken));

@@ -52,7 +52,7 @@ impl Objects {
                 if !cursor.take(b'"') {
                     return Err(Broken);
                 }
-                let role = self.key(cursor, place, run)?;
+                let role = self.key(cursor, place)?;
                 place += 1;
                 if role == Role::Event {
                     return event::take(cursor, begin, run).map(|()| Taken::Event);
@@ -76,7 +76,7 @@ impl Objects {
     }
 
     #[inline]
-    fn key(&mut self, cursor: &mut Cursor<'_>, place: usize, run: &mut Run) -> Result<Role, Broken> {
+    fn key(&mut self, cursor: &mut Cursor<'_>, place: usize) -> Result<Role, Broken> {
         if let Some((key, role)) = self.plan.get(place)
             && cursor.key_is(key)
         {
@@ -86,7 +86,7 @@ impl Objects {
         if !cursor.take(b':') {
             return Err(Broken);
         }
-        let role = self.role(key, run);
+        let role = self.role(key);
         self.plan.truncate(place);
         if place < MOST_FIELDS && self.plan.len() == place {
             self.plan.push((key.into(), role));
@@ -94,7 +94,7 @@ impl Objects {
         Ok(role)
     }
 
-    fn role(&mut self, key: &[u8], run: &mut Run) -> Role {
+    fn role(&mut self, key: &[u8]) -> Role {
         if let Some(role) = self.roles.get(key) {
             return *role;
         }
@@ -104,7 +104,6 @@ impl Objects {
         if role != Role::Nothing && self.roles.len() < MOST_FIELDS {
             self.roles.insert(key.into(), role);
         }
-        let _ = run;
         role
     }
 
@@ -174,7 +173,13 @@ impl Objects {
     }
 
     /// Objects and lists within: `a.b` and `a.3`.
-    fn nested(&mut self, cursor: &mut Cursor<'_>, opened: Next<'_>, place: usize, run: &mut Run) -> Result<(), Broken> {
+    fn nested<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        opened: Next<'a>,
+        place: usize,
+        run: &mut Run,
+    ) -> Result<(), Broken> {
         let mut path = self.plan.get(place - 1).map_or_else(String::new, |(key, _)| unescape(key));
         let (points, row) = (&mut self.points, &mut self.row);
         let mut rank = self.rank;
@@ -184,7 +189,8 @@ impl Objects {
             {
                 // `metrics.step` is the step, unless there is one outside.
                 let last = path.rsplit('.').next().unwrap_or(path);
-                match role::of(last) {
+                let named = !last.as_bytes().first().is_some_and(u8::is_ascii_digit);
+                match named.then(|| role::of(last)).flatten() {
                     Some(Role::Step(inner)) if inner.saturating_add(100) < rank => {
                         (row.step, rank) = (Some(x), inner.saturating_add(100));
                     }
@@ -214,7 +220,10 @@ mod tests {
 
     fn all(run: &Run) -> Vec<String> {
         let points = |s: &crate::metrics::Series| {
-            (0..s.len()).map(|i| format!("{}:{}", run.x(Axis::Step, s.row(i)), s.value(i))).collect::<Vec<_>>().join(" ")
+            (0..s.len())
+                .map(|i| format!("{}:{}", run.x(Axis::Step, s.row(i)), s.value(i)))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         run.series().iter().map(|s| format!("{} {}", s.name(), points(s))).collect()
     }
@@ -248,12 +257,16 @@ mod tests {
     #[test]
     fn lists_of_experts_become_metrics_of_their_own() {
         let run = run(&[r#"{"step": 1, "loss": 2.0, "experts": [[0.25, 0.75], [0.5, 0.5]]}"#]);
-        assert_eq!(all(&run)[1..], ["experts.0.0 1:0.25", "experts.0.1 1:0.75", "experts.1.0 1:0.5", "experts.1.1 1:0.5"]);
+        assert_eq!(
+            all(&run)[1..],
+            ["experts.0.0 1:0.25", "experts.0.1 1:0.75", "experts.1.0 1:0.5", "experts.1.1 1:0.5"]
+        );
     }
 
     #[test]
     fn a_broken_line_leaves_nothing_behind() {
-        let run = run(&[r#"{"step": 1, "loss": 2.0, "#, r#"{"step": 2, "loss": 1.0}"#, "garbage", r#"{"step": 3}"#, "{}"]);
+        let run =
+            run(&[r#"{"step": 1, "loss": 2.0, "#, r#"{"step": 2, "loss": 1.0}"#, "garbage", r#"{"step": 3}"#, "{}"]);
         assert_eq!(all(&run), ["loss 2:1"]);
     }
 }

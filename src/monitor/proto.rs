@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_number() {
-        let message = [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
+        let message =
+            [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f];
         let fields: Vec<_> = Fields(&message).collect();
         assert_eq!(fields[0], (1, Field::Varint(150)));
         assert_eq!(fields[1].1.text(), Some("hi"));

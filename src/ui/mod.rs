@@ -38,6 +38,7 @@ pub use layout::SMALLEST;
 #[derive(Debug, Default)]
 pub struct Screen {
     chat: ChatCache,
+    training: training::Cache,
     /// Whose layout is remembered: chat, theme and its depth.
     of: Option<(u64, String, theme::Depth)>,
 }
@@ -79,7 +80,7 @@ impl Screen {
             }
             View::Routing => routing_view::draw(app, theme, screen.main, frame),
             View::Sessions => sessions::draw(app, theme, screen.main, frame),
-            View::Training => training::draw(theme, screen.main, frame),
+            View::Training => training::draw(app, theme, screen.main, frame, &mut self.training),
         }
         status::draw(app, theme, screen.status, frame);
         overlay::draw(app, theme, area, frame);
