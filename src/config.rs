@@ -104,6 +104,8 @@ impl std::error::Error for Mistakes {}
 pub struct KnownAction {
     /// Its name in the file.
     pub name: String,
+    /// Where its keys have their meaning: one key may mean something else elsewhere.
+    pub context: String,
     /// Its keys unless the file says otherwise.
     pub keys: Vec<String>,
     /// What it does.
@@ -114,17 +116,15 @@ pub struct KnownAction {
 pub struct Rules<'a> {
     /// The actions; all names are accepted if there is none.
     pub actions: Vec<KnownAction>,
-    /// What is wrong with the name of a key.
-    pub key: &'a dyn Fn(&str) -> Result<(), String>,
-    /// What is wrong with all bindings together: pairs of an action and all its keys.
-    pub bindings: &'a dyn Fn(&[Binding]) -> Result<(), String>,
+    /// The usual name of a key for an action of this name, or what is wrong with it there.
+    pub key: &'a dyn Fn(&str, &str) -> Result<String, String>,
     /// The themes; all names are accepted if there is none.
     pub themes: Vec<String>,
 }
 
 impl Default for Rules<'_> {
     fn default() -> Self {
-        Self { actions: Vec::new(), key: &|_| Ok(()), bindings: &|_| Ok(()), themes: Vec::new() }
+        Self { actions: Vec::new(), key: &|_, key| Ok(key.to_owned()), themes: Vec::new() }
     }
 }
 

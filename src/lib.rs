@@ -27,6 +27,8 @@
 //! * [`ui`]: the workbench on a screen.
 //! * [`term`]: the terminal: taken over, given back, written to without waiting.
 //! * [`run`]: the only loop, where all of them meet.
+//! * [`pico`]: what the built-in model is taught and examined on, made from the program's own tables.
+//! * [`rng`]: random numbers that stay the same with every version.
 //! * [`cli`]: the command line.
 
 pub mod app;
@@ -38,7 +40,9 @@ pub mod engine;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+pub mod pico;
 pub mod protocol;
+pub mod rng;
 pub mod run;
 pub mod session;
 pub mod telemetry;

@@ -4,9 +4,7 @@
 use super::routing::Load;
 use super::state::{App, Model, Scope};
 
-/// Seconds between figures.
-const EVERY: f64 = 0.25;
-/// The same on a slow link.
+/// Seconds between figures on a slow link, at least.
 const EVERY_SLOW: f64 = 1.0;
 /// Tokens listed for an expert.
 const FIRES: usize = 24;
@@ -14,7 +12,7 @@ const FIRES: usize = 24;
 /// Puts the newest figures on the screen.
 pub(super) fn refresh(app: &mut App) {
     app.live.stale = false;
-    app.live.due = app.now + if app.slow_link { EVERY_SLOW } else { EVERY };
+    app.live.due = app.now + if app.slow_link { app.figures_every.max(EVERY_SLOW) } else { app.figures_every };
     renew_answer(app);
     let snapshot = app.live.snapshot.clone();
     let running = app.running.as_ref();
@@ -28,7 +26,7 @@ pub(super) fn refresh(app: &mut App) {
     };
     let shown = super::state::Shown {
         machine: app.live.machine,
-        heat: app.live.heat.iter().copied().collect(),
+        heat: app.live.heat.clone(),
         load: load(app),
         other: app.look.compare.then(|| other(app)).flatten(),
         fires: app.expert_at_cursor().map_or_else(Vec::new, |(l, e)| app.live.fires.top(l, e, FIRES)),

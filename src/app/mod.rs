@@ -15,6 +15,7 @@ pub mod chat;
 mod copy;
 mod figures;
 mod generate;
+pub mod heat;
 pub mod key;
 pub mod keymap;
 pub mod msg;

@@ -1,10 +1,11 @@
 //! What reaches the app, and what it asks for.
 
 use super::chat::Change;
+use super::heat::Sensed;
 use super::key::Key;
 use super::overlay::Hit;
 use super::state::{Drawn, SessionEntry};
-use crate::protocol::{Command, EngineSnapshot, Event, HeatReading, MachineMemory, ModelInfo};
+use crate::protocol::{Command, EngineSnapshot, Event, MachineMemory, ModelInfo};
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +30,8 @@ pub enum Msg {
     Engine(Event),
     /// The newest state of the engine.
     Snapshot(Box<EngineSnapshot>),
-    /// What senses heat here; none if nothing does.
-    Sensor(Option<String>),
-    /// A reading of it.
-    Heat(HeatReading),
+    /// The newest of temperature, power and battery, and what follows from it.
+    Heat(Box<Sensed>),
     /// Memory of process and machine.
     Machine(MachineMemory),
     /// The saved sessions, newest first.

@@ -1,14 +1,13 @@
 //! All that the screen shows.
 
-use std::collections::VecDeque;
-
 use super::chat::{Chat, NodeId};
+use super::heat::Heat;
 use super::keymap::Keymap;
 use super::msg::Opened;
 use super::overlay::Overlay;
 use super::prompt::PromptState;
 use super::routing::{Fired, Fires, Load};
-use crate::protocol::{Alterations, EngineSnapshot, HeatReading, MachineMemory, Sampling, Stats};
+use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, Sampling, Stats};
 
 /// What fills the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,7 +198,9 @@ pub(super) struct Live {
     pub(super) answer_of: Option<NodeId>,
     pub(super) snapshot: EngineSnapshot,
     pub(super) machine: Option<MachineMemory>,
-    pub(super) heat: VecDeque<(f64, HeatReading)>,
+    pub(super) heat: Heat,
+    /// The worst phase that was said since it was cool.
+    pub(super) warned: HeatPhase,
     /// Something here is newer than what is shown.
     pub(super) stale: bool,
     /// When it may be shown.
@@ -213,8 +214,8 @@ pub struct Shown {
     pub snapshot: EngineSnapshot,
     /// Process and machine.
     pub machine: Option<MachineMemory>,
-    /// Readings, oldest first, with their times.
-    pub heat: Vec<(f64, HeatReading)>,
+    /// Temperature, power and battery.
+    pub heat: Heat,
     /// The routing in the chosen scope.
     pub load: Load,
     /// The answer before it, when two are compared.
@@ -312,8 +313,8 @@ pub struct App {
     pub alterations: Alterations,
     /// What the engine has confirmed.
     pub altered: Alterations,
-    /// What senses heat; none if nothing does.
-    pub sensor: Option<String>,
+    /// From which temperatures on training waits, and stops.
+    pub heat_limits: HeatLimits,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// The longest answer.
@@ -332,6 +333,8 @@ pub struct App {
     pub training: super::training::Training,
     /// The terminal is far away: fewer frames.
     pub slow_link: bool,
+    /// Seconds between figures on the screen.
+    pub figures_every: f64,
     /// Something on the screen changed since it was drawn.
     pub dirty: bool,
     pub(super) next_request: u64,
@@ -365,7 +368,7 @@ impl App {
             look: RoutingLook { scope: Scope::Answer, measure: Measure::Weights, cursor: (0, 0), compare: false },
             alterations: Alterations::default(),
             altered: Alterations::default(),
-            sensor: None,
+            heat_limits: HeatLimits::default(),
             sampling: Sampling::default(),
             max_tokens: 1024,
             themes: Vec::new(),
@@ -375,6 +378,7 @@ impl App {
             sessions: SessionList::default(),
             training: super::training::Training::default(),
             slow_link: false,
+            figures_every: 0.25,
             dirty: true,
             next_request: 1,
             leaving: None,

@@ -10,10 +10,8 @@ use super::navigate;
 use super::overlay::{Overlay, search_chat};
 use super::routing::{Fires, Load};
 use super::state::{App, Model, Pane, Scroll, View};
-use super::{act, figures, slash, training};
-
-/// Readings of heat that are kept: an hour of one a second.
-const READINGS: usize = 3600;
+use super::{act, figures, heat, slash, training};
+use crate::protocol::MachineMemory;
 
 /// Takes in what happened, and says what is to be done outside.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
@@ -59,21 +57,9 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
                 app.live.stale = true;
             }
         }
-        Msg::Sensor(sensor) => {
-            app.sensor = sensor;
-            app.dirty = true;
-        }
-        Msg::Heat(reading) => {
-            if app.live.heat.len() == READINGS {
-                app.live.heat.pop_front();
-            }
-            app.live.heat.push_back((app.now, reading));
-            app.live.stale = true;
-        }
+        Msg::Heat(sensed) => heat::take(app, &sensed),
         Msg::Machine(machine) => {
-            // What is not seen is no reason to draw: a megabyte is the smallest step.
-            let steps = |m: crate::protocol::MachineMemory| (m.process >> 20, m.used >> 27, m.total >> 27);
-            if app.live.machine.map(steps) != Some(steps(machine)) {
+            if app.live.machine.is_none_or(|shown| differs(shown, machine)) {
                 app.live.machine = Some(machine);
                 app.live.stale = true;
             }
@@ -111,6 +97,15 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
     }
     Vec::new()
+}
+
+/// True if memory has moved far enough from what is shown to be worth drawing. Measured from what is
+/// shown, so that a figure between two steps does not flicker.
+fn differs(shown: MachineMemory, now: MachineMemory) -> bool {
+    let apart = |a: u64, b: u64, step: u64| a.abs_diff(b) >= step;
+    apart(shown.process, now.process, 1 << 20)
+        || apart(shown.used, now.used, 128 << 20)
+        || apart(shown.total, now.total, 1 << 20)
 }
 
 fn tick(app: &mut App, now: f64) {

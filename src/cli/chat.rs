@@ -1,36 +1,44 @@
 //! `chat`: the workbench.
 
-use anyhow::{Result, anyhow};
+use std::time::Duration;
+
+use anyhow::Result;
 use clap::Args;
 use tokio::sync::oneshot;
 
 use super::open::{self, Compute};
+use super::sampling::SamplingArgs;
+use super::settings::{self, Own};
 use super::{Usage, built_in};
 use crate::app::App;
 use crate::app::msg::Msg;
+use crate::app::state::Pane;
 use crate::backend::cpu::Options;
+use crate::config::{Settings, SlowLink};
 use crate::engine::{self, Loaded};
 use crate::model::footprint::{KvFormat, footprint};
-use crate::protocol::Sampling;
+use crate::protocol::SensorChoice;
 use crate::run::store::MemoryStore;
-use crate::run::{self, Facts, Setup};
+use crate::run::{self, Facts, Sensors, Setup};
 use crate::term;
-use crate::ui::theme::{BUILT_IN, Theme};
 
 /// Open the workbench: chat, routing, heat and memory on one screen
 ///
 /// Talk with a model and see what it does: every token with its probability and what else it could
 /// have been, every expert that it takes, every byte that it holds. Answers can be stopped, made
 /// again, edited and forked at any token. F1 shows the keys, Ctrl-P finds an action by name, / begins
-/// a command.
+/// a command. What no option says comes from the settings: see `bit-axon config`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ChatArgs {
     /// A model: a folder, a .safetensors file, or a hub name such as owner/name; the built-in one if not given
     model: Option<String>,
-    /// Colours: dark, light, high-contrast, colour-blind or mono16
-    #[arg(long, value_name = "NAME", default_value = "dark")]
-    theme: String,
+    /// Where temperatures come from: auto, none, nvidia, file:PATH or cmd:COMMAND
+    #[arg(long, value_name = "SENSOR")]
+    sensor: Option<SensorChoice>,
+    /// Colours: dark, light, high-contrast, colour-blind, mono16, or a theme of your own
+    #[arg(long, value_name = "NAME")]
+    theme: Option<String>,
     /// Draw with ASCII characters only
     #[arg(long)]
     ascii: bool,
@@ -46,27 +54,8 @@ pub struct ChatArgs {
     /// Tell the model how to behave
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Stop an answer after this many tokens
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
-    max_tokens: usize,
-    /// How freely to choose: 0 always takes the most likely token
-    #[arg(long, short, value_name = "X", default_value_t = Sampling::default().temperature)]
-    temperature: f32,
-    /// Choose among the K most likely tokens only; 0 means all
-    #[arg(long, value_name = "K", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-    /// Choose among the fewest tokens whose probabilities sum to P; 1 means all
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p)]
-    top_p: f32,
-    /// Leave out tokens less likely than this share of the most likely one
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().min_p)]
-    min_p: f32,
-    /// Make tokens of the last 256 less likely to come again; 1 changes nothing
-    #[arg(long, value_name = "X", default_value_t = Sampling::default().repetition_penalty)]
-    repetition_penalty: f32,
-    /// The same seed gives the same text on the same machine
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     #[command(flatten)]
     compute: Compute,
 }
@@ -75,6 +64,7 @@ const EXAMPLES: &str = "\
 Examples:
   bit-axon                                  The built-in model
   bit-axon chat models/mine --theme light
+  bit-axon --sensor file:/sys/class/thermal/thermal_zone0/temp
   bit-axon chat owner/name --temperature 0 --system \"Answer in one sentence.\"
 
 Without a terminal, use `bit-axon run`: it reads standard input and writes standard output.";
@@ -83,10 +73,12 @@ Without a terminal, use `bit-axon run`: it reads standard input and writes stand
 const CONTEXTS: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 
 /// Opens the workbench.
-pub fn run(args: ChatArgs) -> Result<()> {
-    let sampling = args.sampling()?;
-    let depth = run::color_depth(args.no_color);
-    let theme = Theme::built_in(&args.theme, depth, args.ascii).map_err(Usage)?;
+pub fn run(mut args: ChatArgs) -> Result<()> {
+    let Own { mut settings, themes, .. } = settings::load()?;
+    args.fill(&mut settings);
+    let ui = &settings.ui;
+    let theme = themes.theme(&ui.theme, run::color_depth(&ui.colours), ui.ascii);
+    let theme = theme.map_err(|why| Usage(format!("{why:#}")))?;
     if !term::is_there() {
         let instead = "the workbench needs a terminal, for its keyboard and its screen; without one use `bit-axon run` \
                        (a prompt in, an answer out; --json for programs, --chat for a conversation by lines)";
@@ -111,31 +103,60 @@ pub fn run(args: ChatArgs) -> Result<()> {
         Ok(loaded)
     });
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
-    (app.sampling, app.max_tokens) = (sampling, args.max_tokens.max(1));
-    app.themes = BUILT_IN.map(|(name, _)| name.to_owned()).to_vec();
-    app.theme.clone_from(&args.theme);
-    let mut first = vec![Msg::Sensor(None)];
-    first.extend(args.system.map(Msg::System));
+    (app.sampling, app.max_tokens) = (args.sampling.sampling(), args.sampling.max_tokens().max(1));
+    app.themes = themes.names();
+    app.theme.clone_from(&settings.ui.theme);
+    app.keymap = settings::keymap(&settings)?;
+    app.panes.chat_percent = settings.ui.chat_percent;
+    app.panes.hidden =
+        Pane::ALL.into_iter().filter(|pane| settings.ui.hidden.iter().any(|h| h == pane.name())).collect();
+    app.figures_every = 1.0 / settings.ui.figures_fps;
+    app.heat_limits = settings.heat.limits;
+    let first = settings.sampling.system.into_iter().map(Msg::System).collect();
     let store = Box::new(MemoryStore::default());
-    run::run(Setup { app, theme, opening, facts, store, mouse: args.mouse, slow_link: args.slow_link, first })
+    run::run(Setup {
+        app,
+        theme,
+        themes,
+        frame: Duration::from_secs_f64(1.0 / settings.ui.text_fps),
+        opening,
+        facts,
+        store,
+        mouse: settings.ui.mouse,
+        slow_link: settings.ui.slow_link,
+        sensors: Sensors {
+            sensor: settings.heat.sensor,
+            interval: settings.heat.interval,
+            limits: settings.heat.limits,
+        },
+        first,
+    })
 }
 
 impl ChatArgs {
-    fn sampling(&self) -> Result<Sampling> {
-        let within = |name: &str, x: f32, low: f32, high: f32| {
-            let fits = (low..=high).contains(&x);
-            fits.then_some(x)
-                .ok_or_else(|| anyhow!(Usage(format!("--{name} takes a number from {low} to {high}, not {x}"))))
-        };
-        Ok(Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 100.0)?,
-            top_k: self.top_k,
-            top_p: within("top-p", self.top_p, 0.0001, 1.0)?,
-            min_p: within("min-p", self.min_p, 0.0, 1.0)?,
-            repetition_penalty: within("repetition-penalty", self.repetition_penalty, 0.01, 100.0)?,
-            seed: self.seed,
-            ..Sampling::default()
-        })
+    /// Flags win over settings; both are complete afterwards.
+    fn fill(&mut self, settings: &mut Settings) {
+        self.model = self.model.take().or(settings.model.default.clone());
+        self.compute.fill(settings);
+        self.sampling.fill(&settings.sampling);
+        if let Some(system) = self.system.take() {
+            settings.sampling.system = Some(system).filter(|system| !system.is_empty());
+        }
+        if let Some(sensor) = self.sensor.take() {
+            settings.heat.sensor = sensor;
+        }
+        let ui = &mut settings.ui;
+        if let Some(theme) = self.theme.take() {
+            ui.theme = theme;
+        }
+        ui.ascii |= self.ascii;
+        ui.mouse |= self.mouse;
+        if self.slow_link {
+            ui.slow_link = SlowLink::On;
+        }
+        if self.no_color {
+            ui.colours = "none".into();
+        }
     }
 }
 

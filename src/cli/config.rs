@@ -4,17 +4,19 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::output::{self, Stream, Style};
+use super::settings::{self, rules};
 use crate::config::{Config, Origin, Rules, SETTINGS, template};
 
 /// Show the settings that hold, and where each comes from
 ///
 /// Options win over environment variables, those over the file, that over the defaults. What is
-/// printed is a settings file itself. A setting `theme` of the section `[ui]` can also be set by the
+/// printed is a settings file itself. Mistakes in the file, in variables and in themes of your own are
+/// told with their lines, and the exit code is 1 then. A setting `theme` of the section `[ui]` can also be set by the
 /// variable BIT_AXON_UI_THEME, and so on. The file is $XDG_CONFIG_HOME/bit-axon/config.toml
 /// (~/.config/bit-axon/config.toml), config.toml in $BIT_AXON_HOME, or what BIT_AXON_CONFIG names.
 #[derive(Debug, Args)]
@@ -38,14 +40,8 @@ Examples:
   BIT_AXON_UI_THEME=light bit-axon config | grep theme
   bit-axon config --json | jq '.settings[\"heat.sensor\"]'";
 
-/// What actions, keys and themes there are.
-fn rules() -> Rules<'static> {
-    Rules::default()
-}
-
 /// Runs the command.
 pub fn run(args: ConfigArgs) -> Result<()> {
-    let rules = rules();
     if args.path || args.init {
         // The place is known even if what is there is wrong.
         let env = |name: &str| std::env::var_os(name);
@@ -58,14 +54,17 @@ pub fn run(args: ConfigArgs) -> Result<()> {
             out.write_all(b"\n")?;
             return Ok(out.flush()?);
         }
-        init(&path, &rules)?;
+        init(&path, &rules(Vec::new()))?;
         output::note(format!("wrote {}", path.display()));
         return Ok(());
     }
-    let config = Config::load(&rules)?;
-    // Settings that do not suit each other are wrong too.
-    config.settings()?;
-    if args.json { output::json_line(&as_json(&config, &rules)) } else { show(&config, &rules) }
+    let own = settings::load()?;
+    for (name, why) in own.broken_themes() {
+        ensure!(name != own.settings.ui.theme, "{why}");
+        output::note(format!("the theme {name} cannot be used: {why}"));
+    }
+    let rules = rules(Vec::new());
+    if args.json { output::json_line(&as_json(&own.config, &rules)) } else { show(&own.config, &rules) }
 }
 
 /// Writes a file to begin with, unless there is one.
@@ -146,11 +145,11 @@ mod tests {
     fn a_file_is_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/config.toml");
-        init(&path, &rules()).unwrap();
+        init(&path, &rules(Vec::new())).unwrap();
         assert!(fs::read_to_string(&path).unwrap().contains("#theme = \"dark\""));
         fs::write(&path, "mine").unwrap();
-        assert!(init(&path, &rules()).unwrap_err().to_string().contains("left alone"));
+        assert!(init(&path, &rules(Vec::new())).unwrap_err().to_string().contains("left alone"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        assert!(init(&path.join("below"), &rules()).is_err());
+        assert!(init(&path.join("below"), &rules(Vec::new())).is_err());
     }
 }

@@ -26,13 +26,17 @@ pub mod model_arg;
 pub mod monitor;
 pub mod open;
 pub mod output;
+pub mod pico;
 mod progress;
 pub mod quantize;
 mod resources;
 pub mod run;
+mod sampling;
 pub mod sessions;
+mod settings;
 pub mod trace;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -54,6 +58,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   bit-axon                                 Talk with the built-in model
+  bit-axon --theme light                   The same; options without a command are those of `chat`
   bit-axon help trace                      Learn about a command
   bit-axon download owner/name             Fetch a model from the Hugging Face hub
 
@@ -80,6 +85,7 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Pico(pico::PicoArgs),
 }
 
 fn dispatch(command: Command) -> Result<()> {
@@ -99,11 +105,23 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
+        Command::Pico(args) => pico::run(args),
     }
 }
 
-/// What `bit-axon` alone does on a terminal.
-const WITHOUT_COMMAND: [&str; 2] = ["bit-axon", "chat"];
+/// What `bit-axon` alone does on a terminal, and what options without a command belong to.
+const DEFAULT: &str = "chat";
+
+/// The command line with the default command where options come without one.
+fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let own = ["-h", "--help", "-V", "--version", "--"];
+    let option = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with('-') && !own.contains(&arg));
+    if args.get(1).is_some_and(option) {
+        args.insert(1, DEFAULT.into());
+    }
+    args
+}
 
 /// The definition of the command line, from which help, completions and man pages are made.
 pub fn command() -> clap::Command {
@@ -112,10 +130,10 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    let parsed = Cli::try_parse().and_then(|cli| match cli.command {
+    let parsed = Cli::try_parse_from(with_command(std::env::args_os())).and_then(|cli| match cli.command {
         Some(command) => Ok(Some(command)),
         None if io::stdin().is_terminal() && io::stdout().is_terminal() => {
-            Cli::try_parse_from(WITHOUT_COMMAND).map(|cli| cli.command)
+            Cli::try_parse_from(["bit-axon", DEFAULT]).map(|cli| cli.command)
         }
         None => Ok(None),
     });
@@ -162,6 +180,24 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn options_without_a_command_are_those_of_chat() {
+        let with = |args: &[&str]| {
+            let args = std::iter::once(&"bit-axon").chain(args).map(OsString::from);
+            with_command(args)
+                .iter()
+                .skip(1)
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(with(&["--sensor", "none"]), "chat --sensor none");
+        assert_eq!(with(&["-t", "0"]), "chat -t 0");
+        for own in [&[][..], &["--help"], &["-V"], &["run", "--raw"], &["config"]] {
+            assert_eq!(with(own), own.join(" "));
+        }
     }
 
     #[test]

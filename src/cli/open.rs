@@ -7,9 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::model_arg;
+use super::{model_arg, resources};
 use crate::backend::Backend;
-use crate::backend::cpu::{CpuBackend, KvFormat, Options};
+use crate::backend::cpu::{CpuBackend, KvFormat, Options, REWIND_BUDGET};
+use crate::config::Settings;
 use crate::engine::Loaded;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
@@ -73,6 +74,7 @@ const LOAD_FROM: u64 = 64 << 20;
 
 /// Binds the files to the CPU backend, after making sure that the memory will do.
 pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
+    resources::give_back_freed_memory();
     let spec = files.config.spec();
     let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
@@ -138,6 +140,9 @@ pub struct Compute {
     /// How keys and values are kept; f16 if not given (exact arithmetic keeps f32)
     #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
     kv: Option<Kv>,
+    /// Bytes kept to go back to earlier tokens.
+    #[arg(skip)]
+    rewind: Option<usize>,
 }
 
 /// How keys and values are kept.
@@ -152,6 +157,17 @@ enum Kv {
 }
 
 impl Compute {
+    /// From now on what is not given comes from the settings.
+    pub fn fill(&mut self, settings: &Settings) {
+        self.threads = self.threads.or(settings.model.threads.and_then(NonZeroUsize::new));
+        // Whoever asks for a format wants the arithmetic that it belongs to.
+        self.exact |= settings.model.exact && self.kv.is_none();
+        if !self.exact && self.kv.is_none() {
+            self.kv = Some(if settings.memory.kv == "q8" { Kv::Q8 } else { Kv::F16 });
+        }
+        self.rewind = Some(settings.memory.rewind);
+    }
+
     /// The same, for the backend.
     pub fn options(&self) -> Options {
         let kv = self.kv.map(|kv| match kv {
@@ -159,7 +175,8 @@ impl Compute {
             Kv::F16 => KvFormat::F16,
             Kv::Q8 => KvFormat::Q8,
         });
-        Options { kv, ..options(self.exact, self.threads) }
+        let rewind_budget = self.rewind.unwrap_or(REWIND_BUDGET);
+        Options { kv, rewind_budget, ..options(self.exact, self.threads) }
     }
 }
 

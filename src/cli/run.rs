@@ -15,9 +15,11 @@ use clap::Args;
 use self::ask::Asker;
 pub use self::model::{OpenArgs, open};
 use self::record::Recorder;
-use super::{Usage, interrupt, output};
+use super::sampling::SamplingArgs;
+use super::{Usage, interrupt, output, settings};
+use crate::config::Settings;
 use crate::engine::{self, Loaded};
-use crate::protocol::{Event, FinishReason, Message, Prompt, Request, Role, Sampling};
+use crate::protocol::{Event, FinishReason, Message, Prompt, Request, Role};
 
 /// Answer a prompt, complete a text, or hold a conversation
 ///
@@ -32,27 +34,8 @@ pub struct RunArgs {
     prompt: Option<String>,
     #[command(flatten)]
     open: OpenArgs,
-    /// Stop after this many tokens
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 512)]
-    max_tokens: usize,
-    /// How freely to choose: 0 always takes the most likely token
-    #[arg(long, short, value_name = "X", default_value_t = Sampling::default().temperature, value_parser = at_least_zero)]
-    temperature: f32,
-    /// Choose among the K most likely tokens only; 0 means all
-    #[arg(long, value_name = "K", default_value_t = Sampling::default().top_k)]
-    top_k: usize,
-    /// Choose among the fewest tokens whose probabilities sum to P; 1 means all
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
-    top_p: f32,
-    /// Leave out tokens less likely than this share of the most likely one
-    #[arg(long, value_name = "P", default_value_t = Sampling::default().min_p, value_parser = share_or_zero)]
-    min_p: f32,
-    /// Make tokens of the last 256 less likely to come again; 1 changes nothing, 1.1 is mild
-    #[arg(long, value_name = "X", default_value_t = Sampling::default().repetition_penalty, value_parser = above_zero)]
-    repetition_penalty: f32,
-    /// The same seed gives the same text on the same machine
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Stop before this text would appear; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
@@ -117,7 +100,8 @@ impl Io<'_> {
 }
 
 /// Runs the command. `open` opens the model; it is called on the engine's thread.
-pub fn run(args: RunArgs, open: impl FnOnce(&OpenArgs) -> Result<Loaded> + Send + 'static) -> Result<()> {
+pub fn run(mut args: RunArgs, open: impl FnOnce(&OpenArgs) -> Result<Loaded> + Send + 'static) -> Result<()> {
+    args.fill(&settings::load()?.settings);
     let mut io = Io {
         input: &mut io::stdin().lock(),
         input_is_terminal: io::stdin().is_terminal(),
@@ -125,6 +109,17 @@ pub fn run(args: RunArgs, open: impl FnOnce(&OpenArgs) -> Result<Loaded> + Send 
         out_is_terminal: io::stdout().is_terminal(),
     };
     run_with(&args, open, &mut io)
+}
+
+impl RunArgs {
+    /// From now on what is not given comes from the settings.
+    fn fill(&mut self, settings: &Settings) {
+        self.open.fill(settings);
+        self.sampling.fill(&settings.sampling);
+        if !self.raw {
+            self.system = self.system.take().or(settings.sampling.system.clone());
+        }
+    }
 }
 
 /// [`run`], reading and writing somewhere else.
@@ -243,16 +238,8 @@ fn note_end(reason: FinishReason, generated: usize) {
 
 fn request(args: &RunArgs, prompt: Prompt) -> Request {
     Request {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            min_p: args.min_p,
-            repetition_penalty: args.repetition_penalty,
-            seed: args.seed,
-            ..Sampling::default()
-        },
-        max_tokens: args.max_tokens,
+        sampling: args.sampling.sampling(),
+        max_tokens: args.sampling.max_tokens(),
         stop: args.stop.clone(),
         alternatives: match (args.json, &args.session) {
             (true, _) => args.alternatives.unwrap_or(3),
@@ -263,27 +250,4 @@ fn request(args: &RunArgs, prompt: Prompt) -> Request {
         truncate: args.truncate,
         ..Request::new(0, prompt)
     }
-}
-
-fn number(text: &str, good: impl Fn(f32) -> bool, wanted: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(x) if x.is_finite() && good(x) => Ok(x),
-        _ => Err(format!("it must be a number {wanted}")),
-    }
-}
-
-fn at_least_zero(text: &str) -> Result<f32, String> {
-    number(text, |x| x >= 0.0, "of 0 or more")
-}
-
-fn above_zero(text: &str) -> Result<f32, String> {
-    number(text, |x| x > 0.0, "above 0")
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    number(text, |x| x > 0.0 && x <= 1.0, "above 0 and at most 1")
-}
-
-fn share_or_zero(text: &str) -> Result<f32, String> {
-    number(text, |x| (0.0..=1.0).contains(&x), "between 0 and 1")
 }

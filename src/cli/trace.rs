@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::logits_file::LogitsFile;
-use super::{interrupt, open, output};
+use super::{Usage, interrupt, open, output};
 use crate::backend::{Backend, Logits};
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
@@ -82,6 +82,9 @@ impl Input {
 /// Opens the model, reads the input and prints what happened.
 pub fn run(args: TraceArgs) -> Result<()> {
     let text = args.input.text()?;
+    if text.as_ref().is_some_and(String::is_empty) {
+        return Err(Usage("the text to trace is empty, so there are no tokens".into()).into());
+    }
     let files = open::files(&args.model)?;
     // Ids are traced as numbers: their text is null even where it is known.
     let tokenizer = if text.is_some() { Some(files.require_tokenizer()?) } else { None };

@@ -172,7 +172,8 @@ impl Reader<'_, '_> {
     }
 
     fn keys(&mut self, table: &DeTable<'_>) {
-        let before = self.wrong.len();
+        // Where each key is given, and to what.
+        let mut given = Vec::new();
         for (name, value) in table {
             let (action, key) = (name.get_ref().to_string(), format!("keys.{}", name.get_ref()));
             let actions = &self.rules.actions;
@@ -193,8 +194,13 @@ impl Reader<'_, '_> {
             let mut keys = Vec::new();
             for item in items {
                 match item.get_ref() {
-                    DeValue::String(name) => match (self.rules.key)(name) {
-                        Ok(()) => keys.push(name.to_string()),
+                    DeValue::String(name) => match (self.rules.key)(&action, name) {
+                        Ok(name) => {
+                            given.push((item.span(), action.clone(), name.clone()));
+                            if !keys.contains(&name) {
+                                keys.push(name);
+                            }
+                        }
                         Err(problem) => self.wrong(item.span(), Some(key.clone()), problem),
                     },
                     other => self.wrong(item.span(), Some(key.clone()), format!("holds {}: {FORM}", type_name(other))),
@@ -203,11 +209,26 @@ impl Reader<'_, '_> {
             let origin = self.origin(&name.span());
             self.config.bindings.push(Binding { action, keys, origin });
         }
-        if self.wrong.len() == before
-            && let Err(problem) = (self.rules.bindings)(&self.config.bindings)
-        {
-            let place = self.path.display().to_string();
-            self.wrong.push((usize::MAX, Mistake { place, key: Some("keys".into()), problem }));
+        self.given_twice(given);
+    }
+
+    /// A key can mean one thing only in one place.
+    fn given_twice(&mut self, mut given: Vec<(Range<usize>, String, String)>) {
+        given.sort_by_key(|(span, ..)| span.start);
+        let rules = self.rules;
+        let context = |name: &str| rules.actions.iter().find(|known| known.name == name).map(|known| &known.context);
+        for (i, (span, action, key)) in given.iter().enumerate() {
+            let clashes = |other: &&(_, String, String)| {
+                other.2 == *key
+                    && other.1 != *action
+                    && context(action).is_some()
+                    && context(&other.1) == context(action)
+            };
+            if let Some((first, other, _)) = given[..i].iter().find(clashes) {
+                let line = 1 + self.text.as_bytes()[..first.start].iter().filter(|byte| **byte == b'\n').count();
+                let problem = format!("{key} is given to `{other}` on line {line} already");
+                self.wrong(span.clone(), Some(format!("keys.{action}")), problem);
+            }
         }
     }
 }

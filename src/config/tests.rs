@@ -46,25 +46,29 @@ fn mistakes(text: &str) -> String {
     mistakes.replace(&home.dir.path().join(".config/bit-axon/config.toml").display().to_string(), "F")
 }
 
-fn key(name: &str) -> Result<(), String> {
-    if name.starts_with("ctrl-") || name.starts_with('f') { Ok(()) } else { Err(format!("`{name}` is no key")) }
-}
-
-fn twice(bindings: &[Binding]) -> Result<(), String> {
-    let mut keys: Vec<&String> = bindings.iter().flat_map(|binding| &binding.keys).collect();
-    let all = keys.len();
-    keys.sort();
-    keys.dedup();
-    if keys.len() == all { Ok(()) } else { Err("a key is given twice".into()) }
+fn key(action: &str, name: &str) -> Result<String, String> {
+    let name = name.to_lowercase();
+    if action == "list" && name == "ctrl-l" {
+        return Err("`ctrl-l` is no key for lists".into());
+    }
+    if name.starts_with("ctrl-") || name.starts_with('f') { Ok(name) } else { Err(format!("`{name}` is no key")) }
 }
 
 fn rules() -> Rules<'static> {
-    let action =
-        |name: &str, key: &str| KnownAction { name: name.into(), keys: vec![key.into()], about: format!("Do {name}") };
+    let action = |name: &str, context: &str, key: &str| KnownAction {
+        name: name.into(),
+        context: context.into(),
+        keys: vec![key.into()],
+        about: format!("Do {name}"),
+    };
     Rules {
-        actions: vec![action("quit", "ctrl-q"), action("zoom", "f6"), action("next-pane", "ctrl-n")],
+        actions: vec![
+            action("quit", "anywhere", "ctrl-q"),
+            action("zoom", "anywhere", "f6"),
+            action("next-pane", "anywhere", "ctrl-n"),
+            action("list", "list", "ctrl-n"),
+        ],
         key: &key,
-        bindings: &twice,
         themes: vec!["dark".into(), "light".into()],
     }
 }
@@ -202,7 +206,11 @@ fn mistakes_name_the_line_the_key_and_what_is_allowed() {
         ("[keys]\nquit = [\n\"ctrl-x\",\n\"x\"]", "F:4: keys.quit: `x` is no key"),
         ("[keys]\nquit = 3", "F:2: keys.quit: is the number 3: it must be a key or a list of keys"),
         ("[keys]\nquit = [true]", "F:2: keys.quit: holds true: it must be a key or a list of keys"),
-        ("[keys]\nquit = \"f1\"\nzoom = \"f1\"", "F: keys: a key is given twice"),
+        ("[keys]\nlist = \"ctrl-l\"", "F:2: keys.list: `ctrl-l` is no key for lists"),
+        (
+            "[keys]\nzoom = \"f1\"\n\nquit = [\"f2\",\n\"F1\"]",
+            "F:5: keys.quit: f1 is given to `zoom` on line 2 already",
+        ),
         ("[ui]\ntheme = dark", "F:2: this is not TOML"),
         ("[ui]\nascii = true\nascii = false", "F:3: this is not TOML"),
         ("[ui\n", "F:1: this is not TOML"),
@@ -284,7 +292,17 @@ zoom = []
     assert_eq!(settings.paths.sessions, Some(home.dir.path().join("chats")));
     let keys = config.effective_keys(&rules().actions);
     let keys: Vec<(&str, &[String])> = keys.iter().map(|b| (b.action.as_str(), b.keys.as_slice())).collect();
-    assert_eq!(keys, [("quit", &["ctrl-x".to_owned()][..]), ("zoom", &[]), ("next-pane", &["ctrl-n".to_owned()])]);
+    let n = ["ctrl-n".to_owned()];
+    assert_eq!(keys, [("quit", &["ctrl-x".to_owned()][..]), ("zoom", &[]), ("next-pane", &n), ("list", &n)]);
+}
+
+#[test]
+fn a_key_that_is_given_away_is_taken_from_where_it_was() {
+    let home = Home::new(Some("[keys]\nzoom = ['CTRL-N', 'ctrl-n']\nlist = 'f6'\n"));
+    let keys = home.load_by(&rules()).unwrap().effective_keys(&rules().actions);
+    let of = |name: &str| keys.iter().find(|binding| binding.action == name).unwrap().keys.join(" ");
+    assert_eq!((of("zoom").as_str(), of("next-pane").as_str()), ("ctrl-n", ""));
+    assert_eq!((of("list").as_str(), of("quit").as_str()), ("f6", "ctrl-q"));
 }
 
 #[test]
@@ -325,7 +343,7 @@ fn the_file_to_begin_with_changes_nothing_and_its_lines_are_right() {
         assert_eq!(config.get(setting.key), setting.kind.read(wanted).unwrap().as_ref(), "{}", setting.key);
         assert!(matches!(config.origin(setting.key), Origin::File { .. }), "{}", setting.key);
     }
-    assert_eq!(config.bindings().len(), 3);
+    assert_eq!(config.bindings().len(), 4);
 }
 
 proptest! {

@@ -46,12 +46,19 @@ impl Config {
         lines
     }
 
-    /// What the file says of keys, and the usual keys of the actions that it does not name.
+    /// What the file says of keys, and the usual keys of the actions that it does not name: those that
+    /// it gives to others of the same context are taken from them.
     pub fn effective_keys(&self, actions: &[KnownAction]) -> Vec<Binding> {
         let mut keys: Vec<Binding> = actions
             .iter()
             .map(|action| Binding { action: action.name.clone(), keys: action.keys.clone(), origin: Origin::Default })
             .collect();
+        let context = |name: &str| actions.iter().find(|action| action.name == name).map(|action| &action.context);
+        for binding in self.bindings() {
+            for usual in keys.iter_mut().filter(|known| context(&known.action) == context(&binding.action)) {
+                usual.keys.retain(|key| !binding.keys.contains(key));
+            }
+        }
         for binding in self.bindings() {
             match keys.iter_mut().find(|known| known.action == binding.action) {
                 Some(known) => *known = binding.clone(),

@@ -41,7 +41,7 @@ mod generation;
 mod handle;
 mod lanes;
 mod prompt;
-pub mod rng;
+
 pub mod sampler;
 pub mod stop;
 mod worker;

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use anyhow::{Result, bail, ensure};
 
-use super::rng::Rng;
 use crate::protocol::{Sampling, TokenId};
+use crate::rng::Rng;
 
 /// How many candidates the search for the nucleus sorts first; eight times as many each time that
 /// was not enough.
@@ -218,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::rng::Rng;
+    use crate::rng::Rng;
 
     fn greedy() -> Sampling {
         Sampling { temperature: 0.0, ..Sampling::default() }

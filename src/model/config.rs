@@ -61,7 +61,7 @@ fn yes() -> bool {
 }
 
 /// Names of the presets, for help texts and errors.
-pub const PRESETS: [&str; 4] = ["small", "medium", "3b", "python-0.1"];
+pub const PRESETS: [&str; 5] = ["pico", "small", "medium", "3b", "python-0.1"];
 
 /// Above these a setting is a mistake or an attack, not a model: they keep every product of two
 /// settings far from overflow.
@@ -104,6 +104,20 @@ impl Config {
                 ssm_expand: 3,
                 moe_num_experts: 6,
                 moe_intermediate_dim: 3072,
+                ..large
+            },
+            // What is built in: few of its weights work on a token, so that two cores can train it.
+            "pico" => Self {
+                vocab_size: 2048,
+                hidden_dim: 192,
+                num_layers: 6,
+                num_heads: 3,
+                d_source_model: 128,
+                ssm_d_state: 8,
+                ssm_expand: 2,
+                swa_window_size: 64,
+                moe_intermediate_dim: 192,
+                max_seq_len: 4096,
                 ..large
             },
             "small" => Self {

@@ -115,10 +115,11 @@ impl Default for HeatLimits {
 }
 
 /// What the temperature asks of training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeatPhase {
     /// Go on.
+    #[default]
     Normal,
     /// Go on with smaller batches.
     Reduce,

@@ -4,15 +4,16 @@
 //!   signals ─┐
 //!   keys ────┤                        ┌─> engine
 //!   engine ──┼─ Msg ─> app::update ───┼─> store (sessions)
-//!   figures ─┤             │          └─> terminal (copy, suspend)
+//!   sensors ─┤             │          └─> terminal (copy, suspend)
 //!   time ────┘        ui::draw ─> term::cells ─> term::output (a thread)
 //! ```
 //!
 //! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
 
 mod depth;
-mod machine;
+mod sensing;
 pub mod store;
+pub mod themes;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -31,27 +32,27 @@ use crate::app::chat::Change;
 use crate::app::key::Key;
 use crate::app::msg::{Effect, Msg, Opened, SessionOp};
 use crate::app::{App, next_wake, update};
+use crate::config::SlowLink;
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
+use crate::telemetry::Sampler;
 use crate::term;
 use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
-use machine::Machine;
+use sensing::Sensing;
 use store::Store;
+use themes::Themes;
 
 pub use depth::color_depth;
+pub use sensing::Sensors;
 
-/// Between frames.
-const FRAME: Duration = Duration::from_millis(33);
-/// The same on a slow link.
+/// Between frames on a slow link, at least.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
 /// Who types wants to see it at once: the same after a key, and on a slow link.
 const ECHO: Duration = Duration::from_millis(5);
 const SLOW_ECHO: Duration = Duration::from_millis(33);
-/// Between looks at memory.
-const LOOK: Duration = Duration::from_secs(2);
 /// Events taken in before a frame is drawn.
 const AT_ONCE: usize = 4096;
 /// Lines that a step of the wheel scrolls.
@@ -63,6 +64,10 @@ pub struct Setup {
     pub app: App,
     /// Its looks.
     pub theme: Theme,
+    /// Where other looks are found.
+    pub themes: Themes,
+    /// Between frames.
+    pub frame: Duration,
     /// The engine, which opens the model meanwhile.
     pub opening: Opening,
     /// What is known about the model, sent before the engine is ready.
@@ -71,8 +76,10 @@ pub struct Setup {
     pub store: Box<dyn Store>,
     /// Ask for the mouse.
     pub mouse: bool,
-    /// The link is known to be slow.
-    pub slow_link: bool,
+    /// Whether the link is slow, or to be watched.
+    pub slow_link: SlowLink,
+    /// What is sensed.
+    pub sensors: Sensors,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -91,7 +98,8 @@ pub struct Facts {
 /// Runs the workbench until the user leaves.
 pub fn run(setup: Setup) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    term::restore_on_panic();
+    // The engine survives its own panics and says so in the chat; a sensor's are harmless.
+    term::restore_on_panic(|| std::thread::current().name() == Some("engine") || Sampler::may_panic_here());
     term::enter(setup.mouse).context("the terminal cannot be taken over")?;
     let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
     term::leave();
@@ -117,7 +125,7 @@ enum Woken {
     Snapshot,
     Opened(Result<Engine>),
     Written,
-    Look,
+    Sensed,
     Time,
 }
 
@@ -132,6 +140,7 @@ struct Signals {
 struct Loop {
     app: App,
     theme: Theme,
+    themes: Themes,
     screen: Screen,
     terminal: Terminal<CellWriter>,
     output: Output,
@@ -140,15 +149,16 @@ struct Loop {
     link: Link,
     facts: oneshot::Receiver<Facts>,
     store: Box<dyn Store>,
-    machine: Option<Machine>,
+    sensing: Sensing,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
     last_frame: Option<Instant>,
-    look: tokio::time::Interval,
+    /// Between frames.
+    frame: Duration,
     sync: bool,
     mouse: bool,
-    slow_link: bool,
+    slow_link: SlowLink,
     /// A key came since the last frame.
     typed: bool,
     quit: bool,
@@ -160,6 +170,7 @@ impl Loop {
         let mut this = Self {
             app: setup.app,
             theme: setup.theme,
+            themes: setup.themes,
             screen: Screen::default(),
             terminal: Terminal::new(CellWriter::new(columns, rows))?,
             output: Output::new(std::io::stdout())?,
@@ -174,22 +185,19 @@ impl Loop {
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
             store: setup.store,
-            machine: Machine::new(),
+            sensing: Sensing::start(setup.sensors)?,
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
-            look: tokio::time::interval(LOOK),
+            frame: setup.frame,
             sync: term::has_sync(),
             mouse: setup.mouse,
             slow_link: setup.slow_link,
             typed: false,
             quit: false,
         };
-        this.look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         this.tell(Msg::Resize(columns, rows));
-        if this.slow_link {
-            this.app.slow_link = true;
-        }
+        this.app.slow_link = this.slow_link == SlowLink::On;
         for msg in setup.first {
             this.tell(msg);
         }
@@ -214,9 +222,9 @@ impl Loop {
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
     fn next_frame(&self) -> Option<Instant> {
         let pause = match (self.app.slow_link, self.typed) {
-            (false, false) => FRAME,
+            (false, false) => self.frame,
             (false, true) => ECHO,
-            (true, false) => SLOW_FRAME,
+            (true, false) => SLOW_FRAME.max(self.frame),
             (true, true) => SLOW_ECHO,
         };
         let ready = self.app.dirty && !self.output.busy();
@@ -242,7 +250,7 @@ impl Loop {
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
             _ = self.output.written() => Woken::Written,
-            _ = self.look.tick() => Woken::Look,
+            _ = self.sensing.changed() => Woken::Sensed,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -265,17 +273,12 @@ impl Loop {
             }
             Woken::Written => {
                 self.quit |= self.output.broken();
-                if !self.slow_link {
+                if self.slow_link == SlowLink::Auto {
                     let slow = self.output.slow();
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Look => {
-                if let Some(machine) = &mut self.machine {
-                    let memory = machine.read();
-                    self.tell(Msg::Machine(memory));
-                }
-            }
+            Woken::Sensed => self.sensing.take().into_iter().flatten().for_each(|msg| self.tell(msg)),
             Woken::Time => {}
         }
         Ok(())
@@ -374,8 +377,7 @@ impl Loop {
             Effect::Remember(prompt) => self.store.remember(&prompt)?,
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Theme(name) => {
-                let theme = Theme::built_in(&name, self.theme.depth, self.theme.ascii).map_err(anyhow::Error::msg)?;
-                self.theme = theme;
+                self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));
             }
             Effect::Redraw => self.redraw()?,

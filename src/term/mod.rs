@@ -40,12 +40,12 @@ pub fn leave() {
     let _ = terminal::disable_raw_mode();
 }
 
-/// From now on a panic gives the terminal back before it is reported.
-pub fn restore_on_panic() {
+/// From now on a panic gives the terminal back before it is reported, unless `harmless` says of the
+/// thread that it survives its panics.
+pub fn restore_on_panic(harmless: fn() -> bool) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // The engine survives its own panics and says so in the chat.
-        if std::thread::current().name() == Some("engine") {
+        if harmless() {
             return;
         }
         leave();

@@ -19,7 +19,7 @@ pub(super) fn fold(buffer: &mut Buffer) {
 
 fn plain(c: char) -> Option<char> {
     Some(match c {
-        '─' | '━' => '-',
+        '─' | '━' | '┄' => '-',
         '│' | '▏' | '▎' | '┃' => '|',
         '┼' | '├' | '┤' | '┬' | '┴' | '╭' | '╮' | '╯' | '╰' => '+',
         '·' | '∙' => '.',

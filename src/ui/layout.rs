@@ -92,7 +92,7 @@ fn columns(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
     let mut panes = chat_and_prompt(app, Rect { width: chat_width, ..area }).to_vec();
     let column = Rect { x: area.x + chat_width, width: area.width - chat_width, ..area };
     let mut y = column.y;
-    for (pane, rows) in right.iter().zip(rows(app, &right, column.height)) {
+    for (pane, rows) in right.iter().zip(rows(app, &right, column.width, column.height)) {
         panes.push((*pane, Rect { y, height: rows, ..column }));
         y += rows;
     }
@@ -100,12 +100,11 @@ fn columns(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
 }
 
 /// Rows of each pane of the right column: what it likes to have, then routing takes the rest.
-fn rows(app: &App, panes: &[Pane], height: u16) -> Vec<u16> {
+fn rows(app: &App, panes: &[Pane], width: u16, height: u16) -> Vec<u16> {
     let layers = app.shown.load.layers.len().max(8) as i32 + 5;
     let liked = |pane: &Pane| match pane {
         Pane::Routing => (layers + i32::from(app.panes.more_rows[0]), 6),
-        // Nothing to draw over time needs no rows for it.
-        Pane::Heat => (if app.sensor.is_some() { 9 } else { 4 } + i32::from(app.panes.more_rows[1]), 4),
+        Pane::Heat => (super::heat::rows_liked(app, width) + i32::from(app.panes.more_rows[1]), 4),
         _ => (12 + i32::from(app.panes.more_rows[2]), 4),
     };
     let least: i32 = panes.iter().map(|p| liked(p).1).sum();

@@ -62,10 +62,14 @@ const RULES: &[Rule] = &[
         never: &[NO_CHANNELS, NO_CLOCKS, NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule { room: "backend/cpu/ops", imports: &["model", "protocol"], never: &[NO_THREADS, NO_FILES] },
-    Rule { room: "engine", imports: &["backend", "model", "protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
+    Rule {
+        room: "engine",
+        imports: &["backend", "model", "protocol", "rng"],
+        never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING],
+    },
     Rule {
         room: "train",
-        imports: &["backend", "model", "protocol", "telemetry"],
+        imports: &["backend", "model", "protocol", "rng", "telemetry"],
         never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule { room: "telemetry", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
@@ -92,6 +96,12 @@ const RULES: &[Rule] = &[
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
     },
     Rule { room: "term", imports: &[], never: &[NO_NETWORK] },
+    Rule { room: "rng", imports: &[], never: &[NO_THREADS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
+    Rule {
+        room: "pico",
+        imports: &["rng", "app", "config"],
+        never: &[NO_THREADS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING],
+    },
     Rule { room: "run", imports: ALL, never: &[NO_NETWORK] },
     Rule { room: "cli", imports: ALL, never: &[] },
 ];

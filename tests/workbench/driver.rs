@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bit_axon::app::chat::Change;
+use bit_axon::app::heat::Sensed;
 use bit_axon::app::key::Key;
 use bit_axon::app::msg::{Effect, Msg, Opened};
 use bit_axon::app::{App, update};
@@ -116,6 +117,8 @@ impl Driver {
             ..EngineSnapshot::default()
         };
         self.send(Msg::Snapshot(Box::new(snapshot)));
+        let none = SensorState::NoSensor { reason: "switched off by `--sensor none`".into() };
+        self.send(Msg::Heat(Box::new(Sensed { sensor: none, ..Sensed::default() })));
         self.send(Msg::Machine(MachineMemory { process: 61 << 20, used: 5 << 30, total: 24 << 30 }));
     }
 

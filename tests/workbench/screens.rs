@@ -1,8 +1,10 @@
 //! Whole screens at four sizes.
 
+use bit_axon::app::heat::Sensed;
 use bit_axon::app::msg::Msg;
 use bit_axon::app::state::SessionEntry;
-use bit_axon::protocol::HeatReading;
+use bit_axon::protocol::{HeatLimits, HeatReading, PowerSupply, SensorState};
+use bit_axon::telemetry::HeatPolicy;
 
 use super::driver::Driver;
 
@@ -115,17 +117,84 @@ fn overlays() {
     });
 }
 
+/// Ten minutes from 58 °C to a peak and down again, to this temperature; then the sensor says this.
+fn heat(driver: &mut Driver, end: f32, last: Option<SensorState>) {
+    let mut policy = HeatPolicy::new(driver.app.heat_limits);
+    let mut sense = |driver: &mut Driver, sensor: SensorState| {
+        driver.wait(1.0);
+        let phase = policy.observe(driver.app.now, sensor.celsius());
+        let supply = Some(PowerSupply { on_battery: true, charge_percent: Some(64.0) });
+        let sensed = Sensed { sensor, supply, phase, halvings: policy.halvings() };
+        driver.send(Msg::Heat(Box::new(sensed)));
+    };
+    for i in 0..600 {
+        let celsius = if i < 400 { 58.0 + i as f32 / 10.0 } else { 98.0 + (end - 98.0) * (i - 400) as f32 / 199.0 };
+        let reading = HeatReading {
+            celsius: Some(celsius),
+            watts: Some(34.5),
+            fan_rpm: Some(2130.0),
+            throttled: Some(celsius > 90.0),
+        };
+        sense(driver, SensorState::Reading { source: "k10temp Tctl".into(), reading });
+    }
+    if let Some(last) = last {
+        for _ in 0..60 {
+            sense(driver, last.clone());
+        }
+    }
+    driver.wait(6.0);
+}
+
 #[test]
 fn heat_with_a_sensor_and_an_altered_routing() {
     at_all_sizes("hot-and-altered", |driver| {
-        driver.send(Msg::Sensor(Some("k10temp Tctl".into())));
-        for i in 0..120 {
-            let celsius = Some(60.0 + 38.0 * (i as f32 / 120.0));
-            driver.wait(1.0);
-            driver.send(Msg::Heat(HeatReading { celsius, watts: Some(34.5), fan_rpm: None, throttled: Some(false) }));
-        }
+        heat(driver, 88.0, None);
         driver.keys("/mute 6.3<enter>/force 2<enter>/k 9.1<enter>");
         driver.wait(6.0);
+    });
+}
+
+#[test]
+fn the_heat_pane_in_every_state() {
+    let mut all = String::new();
+    let mut add = |name: &str, driver: &mut Driver| {
+        all.push_str(&format!("== {name} ==\n{}\n", driver.text()));
+    };
+    let pane = |columns, rows| {
+        let mut driver = Driver::opened(columns, rows);
+        driver.keys("<tab><tab><tab><alt-z>");
+        driver
+    };
+    let mut driver = pane(60, 12);
+    add("nothing heard", &mut driver);
+    let reason =
+        "this machine shows no temperature in /sys; `--sensor file:PATH` and `--sensor cmd:COMMAND` can name one";
+    let none = Sensed { sensor: SensorState::NoSensor { reason: reason.into() }, ..Sensed::default() };
+    driver.send(Msg::Heat(Box::new(none)));
+    driver.wait(1.0);
+    add("no sensor", &mut driver);
+    for celsius in [60.0, 78.0, 88.0, 97.0] {
+        let mut driver = pane(60, 14);
+        heat(&mut driver, celsius, None);
+        add(&format!("{celsius} degrees"), &mut driver);
+    }
+    let mut driver = pane(60, 14);
+    let problem = "cannot be read: No such file or directory \u{1b}[2J(os error 2)";
+    heat(&mut driver, 60.0, Some(SensorState::Problem { source: "file /tmp/\u{1b}x".into(), problem: problem.into() }));
+    add("a failing sensor", &mut driver);
+    let mut driver = pane(60, 14);
+    driver.app.heat_limits = HeatLimits::new(100.0, 120.0).unwrap();
+    heat(&mut driver, 97.0, None);
+    add("other limits", &mut driver);
+    let mut driver = pane(40, 12);
+    heat(&mut driver, 78.0, None);
+    add("small", &mut driver);
+    let mut driver = pane(60, 14);
+    (driver.theme.ascii, driver.theme.depth) = (true, bit_axon::ui::theme::Depth::None);
+    heat(&mut driver, 88.0, None);
+    add("ascii", &mut driver);
+    insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("heat-pane", all);
     });
 }
 

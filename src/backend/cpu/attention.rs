@@ -50,8 +50,8 @@ pub(crate) fn forward(
                 count: t,
                 window: spec.window,
                 first_key,
-                keys: &block.keys,
-                values: &block.values,
+                heads: spec.heads,
+                block,
             };
             attend(cx.level, &args, &mut scratch, &mut out);
         }

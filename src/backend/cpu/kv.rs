@@ -15,33 +15,54 @@ use crate::model::spec::AttentionSpec;
 /// Tokens in a block.
 pub(crate) const BLOCK: usize = 32;
 
-/// Bytes of one block of a layer, keys and values together.
+/// Bytes of one block of a layer.
 fn block_bytes(format: KvFormat, spec: &AttentionSpec) -> usize {
     2 * BLOCK * format.bytes(spec.heads, spec.head_dim) as usize
 }
 
-/// Numbers of a block: all heads' keys, or all heads' values.
+/// Keys (H, hd, 32), tokens innermost, so that a score is computed for many at once; then values
+/// (H, 32, hd). Both in one piece of memory, since each piece leaves a part of its last page unused.
 #[derive(Clone)]
 pub(crate) enum Numbers {
     F32(Vec<f32>),
     F16(Vec<f16>),
-    /// Codes, and scales (H, 32).
+    /// Codes, and scales (2H, 32).
     Q8(Vec<i8>, Vec<f32>),
 }
 
 impl Numbers {
     fn new(format: KvFormat, spec: &AttentionSpec) -> Self {
-        let len = BLOCK * spec.heads * spec.head_dim;
+        let len = 2 * BLOCK * spec.heads * spec.head_dim;
         match format {
             KvFormat::F32 => Numbers::F32(vec![0.0; len]),
             KvFormat::F16 => Numbers::F16(vec![f16::ZERO; len]),
-            KvFormat::Q8 => Numbers::Q8(vec![0; len], vec![0.0; BLOCK * spec.heads]),
+            KvFormat::Q8 => Numbers::Q8(vec![0; len], vec![0.0; 2 * BLOCK * spec.heads]),
         }
     }
 
-    /// Stores one token's row (H * hd); number `d` of head `h` goes to `place(h, d)`.
-    fn put(&mut self, row: &[f32], slot: usize, spec: &AttentionSpec, place: impl Fn(usize, usize) -> usize) {
+    /// Stores one token's row of keys (H * hd).
+    fn put_keys(&mut self, row: &[f32], slot: usize, spec: &AttentionSpec) {
         let dim = spec.head_dim;
+        self.put(row, slot, spec, 0, |h, d| (h * dim + d) * BLOCK + slot);
+    }
+
+    /// Stores one token's row of values (H * hd).
+    fn put_values(&mut self, row: &[f32], slot: usize, spec: &AttentionSpec) {
+        let dim = spec.head_dim;
+        self.put(row, slot, spec, spec.heads, |h, d| (h * BLOCK + slot) * dim + d);
+    }
+
+    /// Number `d` of head `h` goes to `place(h, d)` after the first `skip` heads.
+    fn put(
+        &mut self,
+        row: &[f32],
+        slot: usize,
+        spec: &AttentionSpec,
+        skip: usize,
+        place: impl Fn(usize, usize) -> usize,
+    ) {
+        let dim = spec.head_dim;
+        let place = |h: usize, d: usize| skip * BLOCK * dim + place(h, d);
         match self {
             Numbers::F32(to) => {
                 for (h, head) in row.chunks_exact(dim).enumerate() {
@@ -64,7 +85,7 @@ impl Numbers {
                     let most = head.iter().fold(0.0f32, |m, v| m.max(v.abs()));
                     let scale = most / 127.0;
                     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-                    scales[h * BLOCK + slot] = scale;
+                    scales[(skip + h) * BLOCK + slot] = scale;
                     head.iter().enumerate().for_each(|(d, v)| to[place(h, d)] = (v * inverse).round() as i8);
                 }
             }
@@ -83,22 +104,13 @@ fn saturated(v: f16) -> f16 {
     }
 }
 
-/// Keys and values of 32 consecutive tokens.
-#[derive(Clone)]
-pub(crate) struct KvBlock {
-    /// (H, hd, 32): tokens innermost, so that a score is computed for many at once.
-    pub(crate) keys: Numbers,
-    /// (H, 32, hd)
-    pub(crate) values: Numbers,
-}
-
 /// All keys and values that are kept of one layer.
 #[derive(Clone)]
 pub(crate) struct KvCache {
     spec: AttentionSpec,
     format: KvFormat,
     /// Block `i` holds tokens from `32 * (first + i)`.
-    blocks: VecDeque<Arc<KvBlock>>,
+    blocks: VecDeque<Arc<Numbers>>,
     first: usize,
     /// Tokens appended in all, those that fell off included.
     len: usize,
@@ -112,24 +124,22 @@ impl KvCache {
     /// Appends tokens; `k` and `v` have one row of H * hd each.
     pub(crate) fn append(&mut self, k: &[f32], v: &[f32]) {
         let (spec, width) = (self.spec, self.spec.heads * self.spec.head_dim);
-        let dim = spec.head_dim;
         for (k, v) in k.chunks_exact(width).zip(v.chunks_exact(width)) {
             let slot = self.len % BLOCK;
             let index = self.len / BLOCK - self.first;
             if index == self.blocks.len() {
-                let numbers = || Numbers::new(self.format, &spec);
-                self.blocks.push_back(Arc::new(KvBlock { keys: numbers(), values: numbers() }));
+                self.blocks.push_back(Arc::new(Numbers::new(self.format, &spec)));
             }
             // Copies the block if a snapshot shares it: only ever the last, unfinished one.
             let block = Arc::make_mut(&mut self.blocks[index]);
-            block.keys.put(k, slot, &spec, |h, d| (h * dim + d) * BLOCK + slot);
-            block.values.put(v, slot, &spec, |h, d| (h * BLOCK + slot) * dim + d);
+            block.put_keys(k, slot, &spec);
+            block.put_values(v, slot, &spec);
             self.len += 1;
         }
     }
 
     /// Blocks that hold tokens `from..len`, with the position of each one's first token.
-    pub(crate) fn blocks_from(&self, from: usize) -> impl Iterator<Item = (usize, &KvBlock)> {
+    pub(crate) fn blocks_from(&self, from: usize) -> impl Iterator<Item = (usize, &Numbers)> {
         let skip = (from / BLOCK).saturating_sub(self.first);
         let first = self.first;
         self.blocks.iter().enumerate().skip(skip).map(move |(i, b)| ((first + i) * BLOCK, &**b))
@@ -209,8 +219,8 @@ mod tests {
         live.append(&row(99), &row(99));
         assert!(Arc::ptr_eq(&live.blocks[0], &kept.blocks[0]), "a full block stays shared");
         assert!(!Arc::ptr_eq(&live.blocks[1], &kept.blocks[1]), "the block that is written is copied");
-        let Numbers::F16(old) = &kept.blocks[1].values else { panic!("not f16") };
-        assert_eq!(old[8 * 4], f16::ZERO, "the snapshot does not see the new token");
+        let Numbers::F16(old) = &*kept.blocks[1] else { panic!("not f16") };
+        assert_eq!(old[2 * 4 * BLOCK + 8 * 4], f16::ZERO, "the snapshot does not see the new token");
     }
 
     #[test]
@@ -248,7 +258,7 @@ mod tests {
     fn enormous_numbers_stay_finite_in_f16() {
         let mut live = cache();
         live.append(&[1e9; 8], &[-1e9; 8]);
-        let Numbers::F16(values) = &live.blocks[0].values else { panic!("not f16") };
-        assert_eq!(values[0], f16::MIN);
+        let Numbers::F16(numbers) = &*live.blocks[0] else { panic!("not f16") };
+        assert_eq!(numbers[2 * 4 * BLOCK], f16::MIN);
     }
 }

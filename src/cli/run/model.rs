@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::cli::open::{self, Compute};
 use crate::cli::{built_in, model_arg};
+use crate::config::Settings;
 use crate::engine::Loaded;
 
 /// Which model, and how it computes.
@@ -14,6 +15,14 @@ pub struct OpenArgs {
     model: Option<String>,
     #[command(flatten)]
     compute: Compute,
+}
+
+impl OpenArgs {
+    /// From now on what is not given comes from the settings.
+    pub(super) fn fill(&mut self, settings: &Settings) {
+        self.model = self.model.take().or(settings.model.default.clone());
+        self.compute.fill(settings);
+    }
 }
 
 /// Opens the model that is meant.

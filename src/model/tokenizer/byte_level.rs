@@ -2,7 +2,11 @@
 
 use std::sync::LazyLock;
 
+use anyhow::{Result, anyhow};
 use serde_json::{Map, Value, json};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, TokenizerBuilder};
 
 /// The control tokens, with the ids after the bytes.
 pub const CONTROL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
@@ -50,6 +54,30 @@ pub fn tokenizer_json() -> String {
     format!("{tokenizer:#}\n")
 }
 
+/// `tokenizer.json` of at most `size` tokens, learned from texts: the bytes, [`CONTROL`], and the pieces that
+/// shorten these texts most (byte pair encoding). The same texts give the same tokens.
+pub fn learned_json(texts: impl Iterator<Item = String> + Send, size: usize) -> Result<String> {
+    let wrong = |error| anyhow!("cannot learn a vocabulary of {size} tokens: {error}");
+    let byte_level = ByteLevel::new(false, true, true);
+    let control = CONTROL.map(|text| AddedToken::from(text, true));
+    let trainer = BpeTrainer::builder()
+        .vocab_size(size)
+        .show_progress(false)
+        .special_tokens(control.to_vec())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build();
+    let mut tokenizer = TokenizerBuilder::new()
+        .with_model(BPE::default())
+        .with_normalizer(None::<tokenizers::NormalizerWrapper>)
+        .with_pre_tokenizer(Some(byte_level))
+        .with_post_processor(None::<tokenizers::PostProcessorWrapper>)
+        .with_decoder(Some(byte_level))
+        .build()
+        .map_err(wrong)?;
+    tokenizer.train(&mut { trainer }, texts).map_err(wrong)?;
+    tokenizer.to_string(true).map(|json| json + "\n").map_err(wrong)
+}
+
 /// `tokenizer_config.json` beside it.
 pub fn config_json() -> String {
     let config = json!({
@@ -57,4 +85,25 @@ pub fn config_json() -> String {
         "chat_template": crate::model::template::CHATML,
     });
     format!("{config:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tokenizer::Tokenizer;
+
+    #[test]
+    fn learned_tokens_are_shorter_and_still_hold_every_text() {
+        let texts = || (0..50).map(|i| format!("Press Alt-Z to zoom pane {i}. What is the key to zoom?"));
+        let json = learned_json(texts(), 300).unwrap();
+        assert_eq!(json, learned_json(texts(), 300).unwrap(), "the same texts give the same tokens");
+        let tokenizer =
+            Tokenizer::from_json(json.as_bytes(), &[serde_json::from_str(&config_json()).unwrap()]).unwrap();
+        let short = tokenizer.encode("What is the key to zoom?").unwrap();
+        assert!(short.len() < 15, "{short:?}");
+        let odd = "é 漢字 \u{1F980} \n\t{}";
+        let ids = tokenizer.encode(odd).unwrap();
+        assert_eq!(tokenizer.decode(&ids), odd);
+        assert_eq!(tokenizer.encode_rendered("<|im_end|>").unwrap().len(), 1);
+    }
 }

@@ -1,10 +1,16 @@
 //! Themes: a style for each kind of thing on the screen, from `themes/*.toml`.
 
 mod color;
+mod file;
 
 use ratatui::style::Style;
 
+use crate::protocol::HeatPhase;
+
 pub use color::Depth;
+
+/// The key of a theme file that names the built-in theme whose styles hold where it gives none.
+const BASE: &str = "base";
 
 /// The themes that are built in: name and text.
 pub const BUILT_IN: [(&str, &str); 5] = [
@@ -33,18 +39,18 @@ macro_rules! theme {
         pub const KEYS: &[&str] = &[$(stringify!($field)),*];
 
         impl Theme {
-            /// Reads a theme file. Every style must be there, and no other.
-            pub fn parse(name: &str, text: &str, depth: Depth, ascii: bool) -> Result<Self, String> {
-                let table: toml::Table = text.parse().map_err(|e| format!("theme {name}: {e}"))?;
-                if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-                    return Err(format!("theme {name}: there is no style `{unknown}`; there are {}", KEYS.join(", ")));
+            /// Reads a theme file. Every style must be there, and no other, unless it is based on a
+            /// built-in theme. `place` is the file, for errors: all of them are told, with their lines.
+            pub fn parse(name: &str, place: &str, text: &str, depth: Depth, ascii: bool) -> Result<Self, String> {
+                let (base, styles) = file::read(place, text, KEYS, depth)?;
+                let base = base.map(|base| Self::built_in(&base, depth, ascii)).transpose()?;
+                $(let $field = styles.get(stringify!($field)).copied().or(base.as_ref().map(|base| base.$field));)*
+                let missing = [$((stringify!($field), $field.is_none())),*].map(|(key, lacks)| lacks.then_some(key));
+                let missing: Vec<&str> = missing.into_iter().flatten().collect();
+                if !missing.is_empty() {
+                    return Err(file::missing(place, &missing));
                 }
-                let style = |key: &str| {
-                    let value = table.get(key).ok_or_else(|| format!("theme {name}: the style `{key}` is missing"))?;
-                    let value = value.as_str().ok_or_else(|| format!("theme {name}: `{key}` must be a text"))?;
-                    color::style(value, depth).map_err(|why| format!("theme {name}: {key}: {why}"))
-                };
-                Ok(Self { name: name.to_owned(), depth, ascii, $($field: style(stringify!($field))?,)* })
+                Ok(Self { name: name.to_owned(), depth, ascii, $($field: $field.unwrap_or_default(),)* })
             }
         }
     };
@@ -90,10 +96,10 @@ theme! {
     likely "0.5 or more."
     unlikely "0.2 or more."
     rare "Less."
-    cool "Below 75 degrees."
-    warm "75 to 85."
-    hot "85 to 95."
-    critical "95 and more."
+    cool "Temperatures that ask for nothing."
+    warm "Those that ask for smaller batches: from 75 degrees on."
+    hot "Those that ask to wait: usually from 85 on."
+    critical "Those that ask to stop: usually from 95 on."
     meter "The filled part of a bar."
     meter_back "The rest of it."
 }
@@ -104,16 +110,16 @@ impl Theme {
         let found = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
         let names = || BUILT_IN.map(|(name, _)| name).join(", ");
         let (name, text) = found.ok_or_else(|| format!("there is no theme {name}: there are {}", names()))?;
-        Self::parse(name, text, depth, ascii)
+        Self::parse(name, &format!("theme {name}"), text, depth, ascii)
     }
 
-    /// The style of a temperature.
-    pub fn band(&self, celsius: f32) -> Style {
-        match celsius {
-            c if c >= 95.0 => self.critical,
-            c if c >= 85.0 => self.hot,
-            c if c >= 75.0 => self.warm,
-            _ => self.cool,
+    /// The style of temperatures that ask for this.
+    pub fn phase(&self, phase: HeatPhase) -> Style {
+        match phase {
+            HeatPhase::Normal => self.cool,
+            HeatPhase::Reduce => self.warm,
+            HeatPhase::Pause => self.hot,
+            HeatPhase::Stop => self.critical,
         }
     }
 
@@ -154,11 +160,16 @@ mod tests {
         }
         assert!(Theme::built_in("plaid", Depth::True, false).unwrap_err().contains("dark"));
         let (_, dark) = BUILT_IN[0];
-        let error = |text: &str| Theme::parse("mine", text, Depth::True, false).unwrap_err();
-        assert!(error(&format!("{dark}\nglow = \"red\"")).contains("glow"));
-        assert!(error(&dark.replace("faint =", "# faint =")).contains("`faint` is missing"));
+        let error = |text: &str| Theme::parse("mine", "F", text, Depth::True, false).unwrap_err();
+        let last = dark.lines().count() + 1;
+        assert!(
+            error(&format!("{dark}\nglow = \"red\"")).starts_with(&format!("F:{}: there is no style `glow`", last + 1))
+        );
+        assert!(error(&dark.replace("faint =", "# faint =")).contains("F: the style `faint` is missing"));
         assert!(error(&dark.replace("accent = \"", "accent = \"reddish ")).contains("accent: `reddish`"));
-        assert!(error("x = [").contains("mine"));
+        assert!(error("\nx = [").starts_with("F:2: this is not TOML"));
+        assert!(error("base = \"drak\"").starts_with("F:1: base: there is no theme drak"));
+        assert!(error("base = 3\ntext = 4").contains("F:2: text: it must be a text, as"));
     }
 
     #[test]

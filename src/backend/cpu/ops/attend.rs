@@ -30,10 +30,10 @@ pub(crate) struct Attend<'a> {
     pub(crate) window: usize,
     /// Position of the block's first key.
     pub(crate) first_key: usize,
-    /// (H, hd, 32)
-    pub(crate) keys: &'a Numbers,
-    /// (H, 32, hd)
-    pub(crate) values: &'a Numbers,
+    /// H
+    pub(crate) heads: usize,
+    /// Keys (H, hd, 32), then values (H, 32, hd).
+    pub(crate) block: &'a Numbers,
 }
 
 /// What one head needs beside its output: reused from block to block.
@@ -82,19 +82,20 @@ per_level! {
 #[inline(always)]
 fn attend_body<V: Vector>(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, out: &mut ColumnBlock<'_>) {
     let (head, dim) = (args.head, args.dim);
-    widen::<V>(args.keys, head * dim * BLOCK, scratch.keys);
-    widen::<V>(args.values, head * dim * BLOCK, scratch.values);
+    let (keys, values) = (head, args.heads + head);
+    widen::<V>(args.block, keys * dim * BLOCK, scratch.keys);
+    widen::<V>(args.block, values * dim * BLOCK, scratch.values);
     // The scales of 8-bit numbers: one for each token and head. A key's goes onto its score, a
     // value's onto its weight.
-    let scales = |numbers: &'_ Numbers| -> [f32; BLOCK] {
-        match numbers {
-            Numbers::Q8(_, scales) => std::array::from_fn(|j| scales[head * BLOCK + j]),
+    let scales = |part: usize| -> [f32; BLOCK] {
+        match args.block {
+            Numbers::Q8(_, scales) => std::array::from_fn(|j| scales[part * BLOCK + j]),
             _ => [1.0; BLOCK],
         }
     };
     let root = 1.0 / (dim as f32).sqrt();
-    let key_scales = scales(args.keys).map(|s| s * root);
-    let value_scales = scales(args.values);
+    let key_scales = scales(keys).map(|s| s * root);
+    let value_scales = scales(values);
 
     // Queries i with j <= i and i - j < W for some key j of the block.
     let last_key = args.first_key + BLOCK - 1;

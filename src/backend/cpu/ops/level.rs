@@ -40,7 +40,11 @@ impl Level {
     pub fn detect() -> Result<Self> {
         let available = Self::available();
         let best = available.last().copied().unwrap_or(Level::Scalar);
-        let Ok(wanted) = std::env::var("BIT_AXON_SIMD") else { return Ok(best) };
+        // A variable that is empty is one that is not set, as for all of ours.
+        let wanted = std::env::var("BIT_AXON_SIMD").unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(best);
+        }
         let names = || available.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match available.iter().find(|level| level.to_string() == wanted) {
             Some(level) => Ok(*level),

@@ -1,0 +1,330 @@
+//! Questions about everything else: what the model has to say that it does not know.
+//!
+//! It must learn that an unknown word means an unknown topic, so the words of the examination are others
+//! than those of training.
+
+use super::{DECLINED, Dice, Example, Topic, typed};
+
+/// A field, its words and its wordings.
+struct Field {
+    wordings: &'static [&'static str],
+    held: &'static [&'static str],
+    words: &'static [&'static str],
+    held_words: &'static [&'static str],
+}
+
+const FIELDS: &[Field] = &[
+    Field {
+        wordings: &[
+            "What is the capital of {}?",
+            "Where is {}?",
+            "How many people live in {}?",
+            "Who rules {}?",
+            "Which language do they speak in {}?",
+            "What is the weather in {}?",
+            "How do I travel to {}?",
+            "When was {} founded?",
+            "Is {} a rich country?",
+            "What do people eat in {}?",
+            "Who is the president of {}?",
+            "How big is {}?",
+        ],
+        held: &["Which city is the capital of {}?", "Tell me about the history of {}.", "How warm is it in {} today?"],
+        words: &[
+            "France", "Spain", "Norway", "Egypt", "Kenya", "Brazil", "Peru", "India", "China", "Korea", "Canada",
+            "Mexico", "Poland", "Greece", "Turkey", "Iran", "Chile", "Cuba", "Italy", "Austria", "Denmark", "Finland",
+            "Iceland", "Nepal", "Laos", "Ghana", "Mali", "Sudan", "London", "Berlin", "Rome", "Moscow", "Delhi",
+            "Cairo", "Lima", "Oslo", "Madrid", "Sydney", "Boston", "Texas",
+        ],
+        held_words: &["Japan", "Portugal", "Sweden", "Paris", "Vienna", "Argentina", "Morocco", "Toronto"],
+    },
+    Field {
+        wordings: &[
+            "Who was {}?",
+            "When was {} born?",
+            "What did {} write?",
+            "When did {} die?",
+            "Tell me about {}.",
+            "Why is {} famous?",
+            "What do you think of {}?",
+            "Where did {} live?",
+            "Is {} still alive?",
+        ],
+        held: &["What is {} known for?", "In which year was {} born?"],
+        words: &[
+            "Napoleon",
+            "Mozart",
+            "Einstein",
+            "Newton",
+            "Shakespeare",
+            "Caesar",
+            "Darwin",
+            "Galileo",
+            "Kepler",
+            "Goethe",
+            "Homer",
+            "Plato",
+            "Beethoven",
+            "Bach",
+            "Picasso",
+            "Rembrandt",
+            "Lincoln",
+            "Washington",
+            "Gandhi",
+            "Churchill",
+            "Columbus",
+            "Marie Curie",
+            "Tesla",
+            "Edison",
+            "Chopin",
+            "Dante",
+            "Kant",
+            "Hegel",
+            "Socrates",
+            "Euler",
+            "Gauss",
+            "Turing",
+        ],
+        held_words: &["Leonardo", "Cleopatra", "Aristotle", "Van Gogh", "Vivaldi", "Queen Victoria"],
+    },
+    Field {
+        wordings: &[
+            "How do I cook {}?",
+            "What is the recipe for {}?",
+            "How long must {} bake?",
+            "Is {} healthy?",
+            "Which wine goes with {}?",
+            "How many calories has {}?",
+            "Where can I buy {}?",
+            "Do you like {}?",
+        ],
+        held: &["How is {} made?", "What goes into {}?"],
+        words: &[
+            "pasta",
+            "soup",
+            "bread",
+            "pizza",
+            "rice",
+            "curry",
+            "cake",
+            "salad",
+            "fish",
+            "chicken",
+            "beans",
+            "pancakes",
+            "cheese",
+            "jam",
+            "apple pie",
+            "lasagne",
+            "goulash",
+            "sushi",
+            "risotto",
+            "porridge",
+            "noodles",
+            "stew",
+            "butter",
+            "chocolate",
+        ],
+        held_words: &["waffles", "omelette", "mustard", "dumplings", "paella"],
+    },
+    Field {
+        wordings: &[
+            "What is {}?",
+            "Explain {} to me.",
+            "How does {} work?",
+            "Why does {} exist?",
+            "Who discovered {}?",
+            "What causes {}?",
+            "What do you know about {}?",
+            "How is {} measured?",
+        ],
+        held: &["Can you explain {}?", "Give me an introduction to {}."],
+        words: &[
+            "gravity",
+            "lightning",
+            "photosynthesis",
+            "magnetism",
+            "inflation",
+            "democracy",
+            "evolution",
+            "electricity",
+            "radioactivity",
+            "an earthquake",
+            "a volcano",
+            "a rainbow",
+            "the moon",
+            "the sun",
+            "a comet",
+            "an atom",
+            "a molecule",
+            "the heart",
+            "the brain",
+            "the liver",
+            "a virus",
+            "a fever",
+            "insulin",
+            "vitamin C",
+            "a mortgage",
+            "insurance",
+            "tax law",
+            "a contract",
+            "the stock market",
+            "jazz",
+            "opera",
+            "chess",
+            "football",
+            "tennis",
+            "cricket",
+            "yoga",
+            "quantum physics",
+            "a black hole",
+            "the ocean",
+            "a glacier",
+        ],
+        held_words: &["a tornado", "osmosis", "capitalism", "the kidney", "a supernova", "basketball", "the tides"],
+    },
+    Field {
+        wordings: &[
+            "Who won {}?",
+            "When does {} begin?",
+            "What is the price of {}?",
+            "How much does {} cost?",
+            "Which is the best {}?",
+            "Should I buy {}?",
+            "What is new about {}?",
+            "Translate {} into French.",
+            "How do I repair {}?",
+            "Can you order {} for me?",
+            "Where did I leave {}?",
+        ],
+        held: &["How expensive is {}?", "Is it time to sell {}?"],
+        words: &[
+            "a car",
+            "a bicycle",
+            "the world cup",
+            "a house",
+            "a telephone",
+            "a watch",
+            "a train ticket",
+            "gold",
+            "silver",
+            "oil",
+            "a stamp",
+            "a washing machine",
+            "a piano",
+            "a guitar",
+            "shoes",
+            "a coat",
+            "an umbrella",
+            "the election",
+            "the lottery",
+            "a film",
+            "a novel",
+            "a camera",
+            "a lamp",
+            "a sofa",
+            "my cat",
+            "my homework",
+            "my car key",
+        ],
+        held_words: &["a motorcycle", "a fridge", "copper", "the marathon", "a violin"],
+    },
+    Field {
+        wordings: &["{}"],
+        held: &["{}"],
+        words: &[
+            "Write a poem in German.",
+            "What time is it?",
+            "What day is today?",
+            "Will it rain tomorrow?",
+            "What is my name?",
+            "How old am I?",
+            "Where am I?",
+            "What did I eat yesterday?",
+            "Read my mail.",
+            "Call my mother.",
+            "Play some music.",
+            "Set an alarm.",
+            "Write a Python program.",
+            "Sort a list in C++.",
+            "Prove a theorem.",
+            "What is the meaning of life?",
+            "Is there a god?",
+            "What is love?",
+            "Who will win?",
+            "Solve x*x = 2.",
+            "What is the square root of 1000?",
+            "How many stars are there?",
+            "Do my homework.",
+            "Give me medical advice.",
+            "I have a headache. What shall I take?",
+            "Is this contract valid?",
+            "Which shares should I buy?",
+            "Summarise the news.",
+            "What happened in 1848?",
+            "Translate this letter.",
+            "Who invented the wheel?",
+            "How do birds fly?",
+            "Why is the sky blue?",
+            "How far away is Mars?",
+            "How deep is the sea?",
+            "How tall is the highest mountain?",
+        ],
+        held_words: &[
+            "What is the date?",
+            "Will it snow?",
+            "Book me a hotel.",
+            "Why is grass green?",
+            "How far is Jupiter?",
+            "Write an essay about peace.",
+            "What happened in 1789?",
+            "Which medicine helps against a cough?",
+        ],
+    },
+];
+
+const ANSWER: &str = "I do not know that. I know this program, small sums and short stories.";
+
+/// Questions for training.
+pub(super) fn examples(count: usize, dice: &mut Dice) -> Vec<Example> {
+    (0..count)
+        .map(|_| {
+            let field = dice.pick(FIELDS);
+            let question = dice.pick(field.wordings).replace("{}", dice.pick::<&str>(field.words));
+            made(typed(&question, dice))
+        })
+        .collect()
+}
+
+/// Questions of the examination: other words in other wordings, each once.
+pub(super) fn held(count: usize, dice: &mut Dice) -> Vec<Example> {
+    let mut all: Vec<String> = FIELDS
+        .iter()
+        .flat_map(|f| f.held.iter().flat_map(|wording| f.held_words.iter().map(|word| wording.replace("{}", word))))
+        .collect();
+    dice.shuffle(&mut all);
+    all.truncate(count);
+    all.into_iter().map(made).collect()
+}
+
+fn made(question: String) -> Example {
+    let mut example = Example::one(Topic::Unknown, question, ANSWER);
+    example.must = vec![DECLINED.to_owned()];
+    example.wrong = Some("Yes. Press F1 to see the keys and commands.".to_owned());
+    example
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examination_has_other_words() {
+        for field in FIELDS {
+            assert!(field.held_words.iter().all(|w| !field.words.contains(w)));
+        }
+        let held = held(50, &mut Dice::new(1));
+        assert_eq!(held.len(), 50);
+        assert!(ANSWER.contains(DECLINED));
+    }
+}
