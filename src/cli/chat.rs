@@ -129,6 +129,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
             interval: settings.heat.interval,
             limits: settings.heat.limits,
         },
+        watched: None,
         first,
     })
 }

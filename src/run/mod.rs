@@ -14,6 +14,7 @@ mod depth;
 mod sensing;
 pub mod store;
 pub mod themes;
+mod watching;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -44,9 +45,11 @@ use crate::ui::theme::Theme;
 use sensing::Sensing;
 use store::Store;
 use themes::Themes;
+use watching::Watching;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
+pub use watching::Watched;
 
 /// Between frames on a slow link, at least.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
@@ -80,6 +83,8 @@ pub struct Setup {
     pub slow_link: SlowLink,
     /// What is sensed.
     pub sensors: Sensors,
+    /// Training runs that are watched.
+    pub watched: Option<Watched>,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -126,6 +131,7 @@ enum Woken {
     Opened(Result<Engine>),
     Written,
     Sensed,
+    Read,
     Time,
 }
 
@@ -150,6 +156,7 @@ struct Loop {
     facts: oneshot::Receiver<Facts>,
     store: Box<dyn Store>,
     sensing: Sensing,
+    watching: Watching,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
@@ -186,6 +193,7 @@ impl Loop {
             facts: setup.facts,
             store: setup.store,
             sensing: Sensing::start(setup.sensors)?,
+            watching: Watching::new(setup.watched),
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
@@ -251,6 +259,7 @@ impl Loop {
             woken = engine(&mut self.link) => woken,
             _ = self.output.written() => Woken::Written,
             _ = self.sensing.changed() => Woken::Sensed,
+            _ = self.watching.due() => Woken::Read,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -278,7 +287,20 @@ impl Loop {
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Sensed => self.sensing.take().into_iter().flatten().for_each(|msg| self.tell(msg)),
+            Woken::Sensed => {
+                for msg in self.sensing.take().into_iter().flatten() {
+                    self.watching.sense(&msg);
+                    self.tell(msg);
+                }
+            }
+            Woken::Read => {
+                let (read, notices) = self.watching.look();
+                read.into_iter().for_each(|msg| self.tell(msg));
+                for notice in notices {
+                    self.output.send(term::notify(&notice));
+                    self.tell(Msg::Notice(notice));
+                }
+            }
             Woken::Time => {}
         }
         Ok(())

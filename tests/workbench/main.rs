@@ -5,3 +5,4 @@ mod keys;
 mod lossless;
 mod random;
 mod screens;
+mod training;

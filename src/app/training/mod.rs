@@ -38,6 +38,9 @@ impl PartialEq for Runs {
     }
 }
 
+/// The format of the run that says what this machine does.
+pub const MACHINE: &str = "machine";
+
 /// Colours that runs take in turn.
 pub const COLOURS: usize = 8;
 
@@ -252,6 +255,13 @@ impl Training {
         }
     }
 
+    /// Begins with filters, as if they had been typed.
+    pub fn wish(&mut self, runs: &str, metrics: &str) -> Result<(), String> {
+        self.filter = runs.parse()?;
+        (self.run_filter, self.metric_filter) = (runs.to_owned(), metrics.to_owned());
+        Ok(())
+    }
+
     /// Finds out again what is asked of all runs.
     fn refresh(&mut self) {
         self.charts.clear();
@@ -259,7 +269,8 @@ impl Training {
         let wanted = names::plain(&self.metric_filter);
         for (i, entry) in self.entries.iter_mut().enumerate() {
             let run = lock(&entry.run);
-            entry.taken = self.filter.takes(&run);
+            // What the machine does has no steps: it belongs to the axis of time.
+            entry.taken = if run.format == MACHINE { self.axis == Axis::Time } else { self.filter.takes(&run) };
             if !entry.taken || entry.hidden {
                 continue;
             }

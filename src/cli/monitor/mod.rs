@@ -1,5 +1,6 @@
 //! `monitor`: training runs of any trainer.
 
+mod live;
 mod summary;
 
 use std::fs::File;
@@ -20,7 +21,8 @@ use crate::monitor::{Format, Options, Shared, Watch};
 ///
 /// Reads run folders of ours, what trainers print (mlx-lm, Hugging Face, Lightning, nanoGPT and their kin),
 /// TensorBoard's event files, offline runs of W&B, trainer_state.json, JSONL, JSON and CSV, told apart by their
-/// contents. A PATH may be a file, a folder of any of these, or `-` for standard input.
+/// contents. A PATH may be a file, a folder of any of these, or `-` for standard input. On the screen F1 lists the
+/// keys: charts are zoomed with + and -, the crosshair moves with the arrows, / filters runs and m metrics.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MonitorArgs {
@@ -43,14 +45,22 @@ pub struct MonitorArgs {
     #[arg(long, value_name = "FILE")]
     tee: Option<PathBuf>,
     /// Only runs that fulfil all of these words: part of a name, setting:text, setting>=number, metric<number, !word
-    #[arg(long, value_name = "WORDS", default_value = "", value_parser = |text: &str| text.parse::<Filter>(), hide_default_value = true)]
-    filter: Filter,
+    #[arg(long = "filter", value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = words)]
+    words: String,
     /// Only metrics whose names hold this; may be given several times
     #[arg(long, value_name = "NAME")]
     metric: Vec<String>,
+    /// Let the shell run this for each alert; BIT_AXON_RUN and BIT_AXON_ALERT say of which run, and what
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["once", "export"])]
+    on_alert: Option<String>,
     /// What is along the bottom
     #[arg(long, value_enum, default_value = "step")]
     x: X,
+}
+
+/// The filter as it was written, once it is known to be one.
+fn words(text: &str) -> Result<String, String> {
+    text.parse::<Filter>().map(|_| text.to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,6 +77,8 @@ enum X {
 
 const EXAMPLES: &str = "\
 Examples:
+  bit-axon monitor runs/                                    Live, in the terminal
+  ssh host tail -F train.log | bit-axon monitor -           The same through a pipe
   bit-axon monitor runs/mine --once                         A table, and a curve for each metric
   bit-axon monitor outputs/ --once --filter \"lr>=1e-4 qwen\"
   bit-axon monitor train.log --once --json | jq '.runs[0].metrics.loss[-1]'
@@ -83,16 +95,21 @@ pub fn run(args: MonitorArgs) -> Result<()> {
         return Err(Usage("`-` reads standard input, which is a terminal here: pipe a log into it".into()).into());
     }
     let kind = args.export.as_deref().map(kind).transpose()?;
-    if !args.once && kind.is_none() {
-        return Err(Usage("say --once for a summary, or --export FILE".into()).into());
-    }
     let axis = match args.x {
         X::Step => Axis::Step,
         X::Tokens => Axis::Tokens,
         X::Time => Axis::Time,
         X::Relative => Axis::Relative,
     };
-    let choice = Choice { filter: args.filter, metrics: args.metric, axis };
+    if !args.once && kind.is_none() {
+        live::check()?;
+        let watch = Watch::open(&args.paths, &Options { format: args.format, once: false, tee: args.tee })?;
+        let metric = args.metric.first().cloned().unwrap_or_default();
+        let wishes = live::Wishes { paths: args.paths, filter: args.words, metric, axis, on_alert: args.on_alert };
+        return live::show(watch, wishes);
+    }
+    let filter: Filter = args.words.parse().map_err(Usage)?;
+    let choice = Choice { filter, metrics: args.metric, axis };
     let options = Options { format: args.format, once: true, tee: args.tee };
     let watch = Watch::open(&args.paths, &options)?;
     load(&watch)?;

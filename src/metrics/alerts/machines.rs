@@ -182,6 +182,11 @@ pub(super) struct Silence {
 }
 
 impl Silence {
+    /// Begins with the interval at which lines came before anyone watched.
+    pub(super) fn expect(&mut self, interval: f64) {
+        self.interval.push(interval, 0.2);
+    }
+
     pub(super) fn look(&mut self, rows: usize, heard: Option<f64>, now: f64, ended: bool) -> Verdict {
         let clear = |raised: &mut bool| if std::mem::take(raised) { Verdict::Cleared } else { Verdict::Same };
         if ended {
@@ -195,7 +200,11 @@ impl Silence {
             (self.rows, self.heard) = (rows, Some(heard));
             return clear(&mut self.raised);
         }
-        let usual = if self.interval.weight > 0.0 { self.interval.mean / self.interval.weight } else { 0.0 };
+        // What never grew while it was watched may simply be over.
+        if self.interval.weight == 0.0 {
+            return Verdict::Same;
+        }
+        let usual = self.interval.mean / self.interval.weight;
         let quiet = now - heard;
         if !self.raised && quiet > (SILENT * usual).max(PAUSE) {
             self.raised = true;
@@ -318,6 +327,12 @@ mod tests {
         ended.look(5, Some(1.0), 1.0, false);
         assert_eq!(ended.look(5, Some(1.0), 1e6, true), Verdict::Same);
         assert_eq!(Silence::default().look(0, None, 1e6, false), Verdict::Same);
+        // A log that is there already says nothing of what is to come, unless its lines have times.
+        let mut old = Silence::default();
+        old.look(5, Some(1.0), 1e6, false);
+        assert_eq!(old.look(5, Some(1.0), 1e6, false), Verdict::Same);
+        old.expect(1.0);
+        assert!(raised(&old.look(5, Some(1.0), 1e6, false)));
     }
 
     #[test]

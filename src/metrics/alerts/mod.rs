@@ -3,7 +3,7 @@
 mod machines;
 
 use super::names::{self, Kind};
-use super::run::{Run, State};
+use super::run::{Axis, Run, State};
 use super::show;
 use machines::{Divergence, NotFinite, Plateau, Silence, Slow};
 
@@ -61,6 +61,8 @@ pub(super) enum Verdict {
     Cleared,
 }
 
+/// A run that was silent for longer when it is first looked at is over, in seconds.
+const DAY: f64 = 86_400.0;
 /// Metrics of a run that are watched for NaN and infinity.
 const WATCHED: usize = 256;
 
@@ -71,6 +73,7 @@ pub struct Watcher {
     metrics: Vec<Metric>,
     silence: Silence,
     rows: usize,
+    looked: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -113,7 +116,7 @@ impl Watcher {
             let metric = &mut self.metrics[i];
             let new = metric.seen..series.len();
             metric.seen = series.len();
-            let step = |at: usize| run.x(super::run::Axis::Step, series.row(at));
+            let step = |at: usize| run.x(Axis::Step, series.row(at));
             let name = series.name();
             let (odd, odd_count) = series.odd();
             let follows = metric.divergence.is_some() || metric.plateau.is_some() || metric.slow.is_some();
@@ -142,6 +145,12 @@ impl Watcher {
         }
         let step = run.last_step().unwrap_or(0.0);
         let heard = run.heard.or(run.last_time());
+        if !std::mem::replace(&mut self.looked, true)
+            && let Some((from, to)) = run.extent(Axis::Relative).filter(|_| run.has(Axis::Time) && run.rows() > 1)
+            && heard.is_some_and(|heard| now - heard < DAY)
+        {
+            self.silence.expect((to - from) / (run.rows() - 1) as f64);
+        }
         let silence = self.silence.look(run.rows(), heard, now, run.state != State::Open);
         if silence != Verdict::Same {
             verdicts.push((AlertKind::Silence, String::new(), step, silence));
