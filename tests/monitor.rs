@@ -84,7 +84,7 @@ fn what_hugging_faces_trainer_prints_and_keeps() {
         assert_eq!(step, kept_step, "{printed:?}");
         assert!((loss - kept_loss).abs() < kept_loss.abs() * 1e-2 + 1e-3, "{loss} {kept_loss}");
     }
-    assert_eq!(points(&bars[0], "eval_loss").iter().map(|(step, _)| *step).collect::<Vec<_>>(), [20.0, 40.0]);
+    assert_eq!(points(&bars[0], "eval_loss").iter().map(|(step, _)| *step).collect::<Vec<_>>(), [20.0, 40.0, 50.0]);
     // Without a bar nothing says the step: they are counted.
     let plain = json(&fixture("hf/plain.log"));
     assert_eq!(points(&plain[0], "loss").iter().map(|(step, _)| *step).collect::<Vec<_>>()[..3], [1.0, 2.0, 3.0]);

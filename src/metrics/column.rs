@@ -255,7 +255,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn no_number_moves_by_more_than_a_float_does(seed in prop::collection::vec(any::<f64>(), 1..40), scale in -9i32..9) {
-            let number = |i: usize| if i % 3 == 0 { seed[i % seed.len()] } else { noise(i) * 10f64.powi(scale) };
+            let number = |i: usize| if i.is_multiple_of(3) { seed[i % seed.len()] } else { noise(i) * 10f64.powi(scale) };
             let column = column((0..CHUNK).map(number));
             for i in 0..CHUNK {
                 let (want, got) = (number(i), column.get(i));

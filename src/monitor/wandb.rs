@@ -156,9 +156,8 @@ fn numbers(items: impl Iterator<Item = (String, f64)>, row: &mut Row, run: &mut 
 }
 
 fn history(message: &[u8], run: &mut Run) {
-    let mut row = Row::default();
-    row.step =
-        find(message, 2).and_then(Field::bytes).and_then(|s| find(s, 1)).and_then(Field::integer).map(|s| s as f64);
+    let step = find(message, 2).and_then(Field::bytes).and_then(|step| find(step, 1)).and_then(Field::integer);
+    let mut row = Row { step: step.map(|step| step as f64), ..Row::default() };
     let mut found = Vec::new();
     for (name, value) in items(message, 1) {
         let _ = Cursor::new(value).leaves(&mut name.clone(), &mut |path, scalar| match scalar {

@@ -112,6 +112,7 @@ impl Watching {
 }
 
 /// Free and all bytes of the disk that holds a folder.
+#[allow(clippy::useless_conversion, reason = "these numbers have other sizes on other systems")]
 fn room(folder: &std::path::Path) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {

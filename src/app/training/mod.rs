@@ -353,7 +353,7 @@ fn line(run: &Run) -> TableLine {
     TableLine {
         name: run.name.clone(),
         format: run.format,
-        step: run.last_step(),
+        step: run.reached(),
         goal: run.goal,
         last: first.map(crate::metrics::Series::last),
         best: best.map(|(best, _)| best),

@@ -1,5 +1,7 @@
 //! The runs in the workbench, as they grow.
 
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,9 +28,12 @@ pub(super) struct Wishes {
     pub(super) on_alert: Option<String>,
 }
 
-/// Refuses where there is no screen, before anything is read.
-pub(super) fn check() -> Result<()> {
-    if term::is_there() {
+/// Refuses where there is no screen, before anything is read. Where a log comes through standard input, keys come
+/// from the terminal itself.
+pub(super) fn check(piped: bool) -> Result<()> {
+    let behind_a_pipe = || io::stdout().is_terminal() && File::open("/dev/tty").is_ok();
+    let there = if piped { behind_a_pipe() } else { term::is_there() };
+    if there {
         return Ok(());
     }
     let instead =

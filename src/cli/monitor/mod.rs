@@ -102,7 +102,7 @@ pub fn run(args: MonitorArgs) -> Result<()> {
         X::Relative => Axis::Relative,
     };
     if !args.once && kind.is_none() {
-        live::check()?;
+        live::check(piped)?;
         let watch = Watch::open(&args.paths, &Options { format: args.format, once: false, tee: args.tee })?;
         let metric = args.metric.first().cloned().unwrap_or_default();
         let wishes = live::Wishes { paths: args.paths, filter: args.words, metric, axis, on_alert: args.on_alert };

@@ -39,7 +39,7 @@ pub(super) fn print(runs: &[Shared], choice: &Choice) -> Result<()> {
 }
 
 fn print_run(run: &Run, choice: &Choice, out: &mut impl Write) -> Result<()> {
-    let steps = match (run.last_step(), run.goal) {
+    let steps = match (run.reached(), run.goal) {
         (Some(step), Some(goal)) => format!("step {} of {}", number(step), number(goal)),
         (Some(step), None) => format!("step {}", number(step)),
         (None, _) => "nothing logged".into(),

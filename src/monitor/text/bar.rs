@@ -149,7 +149,8 @@ mod tests {
         #[test]
         fn no_text_breaks_it(line in "[0-9/\\[\\]<|%:é a=,]{0,40}") {
             if let Some(seen) = parse(&line) {
-                (seen.postfix(&line), seen.before(&line));
+                seen.postfix(&line);
+                seen.before(&line);
                 Bar::default().see(&seen);
             }
         }

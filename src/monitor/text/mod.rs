@@ -25,6 +25,9 @@ const MOST_CANDIDATES: usize = 1000;
 /// Characters of a line that are read.
 const MOST_READ: usize = 20_000;
 
+/// Names and their numbers.
+type Numbers = Vec<(String, f64)>;
+
 /// Reads what is printed.
 #[derive(Debug)]
 pub(super) struct Text {
@@ -35,7 +38,7 @@ pub(super) struct Text {
     known: HashMap<String, bool>,
     steps: DictSteps,
     /// A dictionary without a step: the bar is drawn again behind it, and tells.
-    pending: Option<(Vec<(String, f64)>, Option<f64>)>,
+    pending: Option<(Numbers, Option<f64>)>,
     /// A traceback is being printed.
     failing: bool,
 }
@@ -254,7 +257,7 @@ impl Text {
         self.put(None, points, now.or(found.time), run);
     }
 
-    fn put(&mut self, step: Option<f64>, found: Vec<(String, f64)>, now: Option<f64>, run: &mut Run) {
+    fn put(&mut self, step: Option<f64>, found: Numbers, now: Option<f64>, run: &mut Run) {
         let mut row = Row { step, time: now, tokens: None };
         let mut points = Vec::with_capacity(found.len());
         for (name, value) in found {

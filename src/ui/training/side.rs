@@ -33,35 +33,26 @@ pub(super) fn console(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame
 pub(super) fn alerts(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let inner = pane(theme, "alerts", false, area, frame);
     let mut row = 0;
+    let mut say = |name: &str, what: &str, style, words: &str| {
+        let room = usize::from(inner.width);
+        let name = cut(&format!(" {}", clean(name)), room.saturating_sub(what.len() + 2));
+        let head = vec![Span::styled(name, style), Span::styled(format!(" {what}"), theme.warn)];
+        put(frame, inner, row, &Line::from(head));
+        let words = format!("   {}", clean(words).replace('\n', " "));
+        put(frame, inner, row + 1, &Line::styled(cut(&words, room), theme.text));
+        row += 2;
+    };
     for entry in &t.entries {
         if let State::Failed(why) = &entry.line.state {
-            let words = format!(" failed: {}", clean(why).replace('\n', " "));
-            say(&entry.line.name, &words, colour(theme, entry), theme, inner, row, frame);
-            row += 1;
+            say(&entry.line.name, "failed", colour(theme, entry), why);
         }
     }
     for (at, alert) in t.alerts() {
         let entry = &t.entries[at];
-        let words = format!(" {}: {}, step {}", alert.kind.name(), clean(&alert.text), number(alert.step));
-        say(&entry.line.name, &words, colour(theme, entry), theme, inner, row, frame);
-        row += 1;
+        let words = format!("{}, step {}", alert.text, number(alert.step));
+        say(&entry.line.name, alert.kind.name(), colour(theme, entry), &words);
     }
     if row == 0 {
         put(frame, inner, 0, &Line::styled(" Nothing is wrong.", theme.good));
     }
-}
-
-fn say(
-    name: &str,
-    words: &str,
-    style: ratatui::style::Style,
-    theme: &Theme,
-    area: Rect,
-    row: u16,
-    frame: &mut Frame<'_>,
-) {
-    let room = usize::from(area.width);
-    let name = cut(&clean(name), room / 3);
-    let words = cut(words, room.saturating_sub(super::super::text::width(&name) + 1));
-    put(frame, area, row, &Line::from(vec![Span::styled(format!(" {name}"), style), Span::styled(words, theme.warn)]));
 }
