@@ -31,6 +31,10 @@
 //! * [`rng`]: random numbers that stay the same with every version.
 //! * [`cli`]: the command line.
 
+// The crate has another name in the manifest where the first one would bring it into every build.
+#[cfg(all(feature = "mlx-linux", target_os = "linux"))]
+extern crate mlx_rs_linux as mlx_rs;
+
 pub mod app;
 pub mod backend;
 pub mod chat;
@@ -47,4 +51,5 @@ pub mod run;
 pub mod session;
 pub mod telemetry;
 pub mod term;
+pub mod train;
 pub mod ui;

@@ -4,11 +4,13 @@
 //! file and a screen all see the same words.
 
 mod sensing;
+mod training;
 
 pub use sensing::{
     HeatLimits, HeatPhase, MachineFigures, PowerSupply, REDUCE_AT, SensorChoice, SensorState, Telemetry,
 };
 use serde::{Deserialize, Serialize};
+pub use training::{Ending, Happening, PairMetrics, Reason, TrainControl, TrainEvent, TrainLine, TrainStep};
 
 /// A token's number in the vocabulary.
 pub type TokenId = u32;
@@ -111,6 +113,9 @@ pub struct Request {
     pub routing: bool,
     /// Drop the oldest prompt tokens instead of refusing a prompt that is too long.
     pub truncate: bool,
+    /// Generate at most this many tokens a second; none for as many as the model can.
+    #[serde(default)]
+    pub max_speed: Option<f32>,
 }
 
 impl Request {
@@ -125,6 +130,7 @@ impl Request {
             alternatives: 0,
             routing: false,
             truncate: false,
+            max_speed: None,
         }
     }
 }
@@ -368,6 +374,20 @@ pub struct MemoryReport {
     pub rewind_budget: u64,
     /// Buffers of the forward pass.
     pub scratch: u64,
+    /// What the device's own allocator says, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceMemory>,
+}
+
+/// Bytes of a device's own allocator, those of all models in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeviceMemory {
+    /// In use.
+    pub active: u64,
+    /// The most that was ever in use.
+    pub peak: u64,
+    /// Free, but not yet given back to the system.
+    pub cache: u64,
 }
 
 impl MemoryReport {

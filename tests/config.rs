@@ -57,6 +57,40 @@ fn shows_what_holds_and_where_it_comes_from() {
 }
 
 #[test]
+fn keys_and_themes_are_checked_against_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join(".config/bit-axon");
+    fs::create_dir_all(folder.join("themes")).unwrap();
+    let said = |settings: &str| {
+        fs::write(folder.join("config.toml"), settings).unwrap();
+        let output = config(home.path(), &[], &[]);
+        (output.status.code(), text(&output.stdout).to_owned(), text(&output.stderr).to_owned())
+    };
+    let (code, _, wrong) =
+        said("[ui]\ntheme = 'ligth'\n[keys]\nqiut = 'f10'\nhelp = 'f9'\nzoom = ['alt-q', 'f9', 'q']\n");
+    assert_eq!(code, Some(1));
+    for want in [
+        "config.toml:2: ui.theme: there is no theme `ligth`; did you mean `light`?",
+        "config.toml:4: keys.qiut: there is no such action; did you mean `quit`?",
+        "config.toml:6: keys.zoom: f9 is given to `help` on line 5 already",
+        "config.toml:6: keys.zoom: q could not be typed any more",
+    ] {
+        assert!(wrong.contains(want), "{wrong}");
+    }
+    // A key that is given away is shown where it is now, and a theme of the user's has its mistakes told.
+    fs::write(folder.join("themes/mine.toml"), "base = 'light'\n\nacent = 'red'\n").unwrap();
+    let (code, shown, note) = said("[keys]\nzoom = 'ctrl-p'\n");
+    assert_eq!(code, Some(0), "{note}");
+    assert!(shown.lines().any(|line| line.starts_with("palette = []")), "{shown}");
+    assert!(note.contains("mine.toml:3: there is no style `acent`; did you mean `accent`?"), "{note}");
+    let (code, _, wrong) = said("[ui]\ntheme = 'mine'\n");
+    assert!(code == Some(1) && wrong.contains("mine.toml:3"), "{wrong}");
+    fs::write(folder.join("themes/mine.toml"), "base = 'light'\n").unwrap();
+    let (code, shown, _) = said("[ui]\ntheme = 'mine'\n");
+    assert!(code == Some(0) && shown.contains("theme = \"mine\""), "{shown}");
+}
+
+#[test]
 fn mistakes_are_failures_that_say_where() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("mine.toml");

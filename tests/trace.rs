@@ -79,7 +79,7 @@ fn csv_is_one_row_an_activation() {
 
 #[test]
 fn wrong_calls_and_impossible_inputs_are_told_apart() {
-    for args in [&["--ids", "1,x"][..], &[], &["--ids", "1", "--prompt", "a"], &["--ids", "-1"]] {
+    for args in [&["--ids", "1,x"][..], &[], &["--ids", "1", "--prompt", "a"], &["--ids", "-1"], &["--prompt", ""]] {
         assert_eq!(trace("tiny", args).status.code(), Some(2), "{args:?}");
     }
     for (args, want) in [

@@ -1,13 +1,13 @@
 //! What each action does.
 
 use super::action::Action;
-use super::chat::{Change, Chat};
+use super::chat::Change;
 use super::generate::{self, change};
-use super::msg::{Effect, SessionOp};
+use super::msg::Effect;
 use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
-use super::{alter, copy, figures, navigate, slash, training};
+use super::{alter, copy, figures, navigate, sessions, slash, training};
 use crate::protocol::Command;
 
 /// Lines that the wheel of lists turns at once.
@@ -59,12 +59,13 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Copy | ChatCopy => return copy::copy(app, None),
         CopyCode | ChatCopyCode => return copy::copy(app, Some(argument)),
         Search | ChatSearch => return search(app, false, argument),
-        SearchAll => return search(app, true, argument),
-        NewChat | SessionNew => return new_chat(app),
+        SearchAll | SessionSearch => return search(app, true, argument),
+        NewChat | SessionNew => return sessions::new_chat(app),
         Rename => return change(app, Change::Title { title: argument.to_owned() }).into_iter().collect(),
+        Export => return sessions::export(app, argument),
         System => return system(app, argument),
         Settings => app.overlay = Some(Overlay::Settings(0)),
-        Temperature | TopK | TopP | MinP | Penalty | Seed | MaxTokens => set(app, action, argument),
+        Temperature | TopK | TopP | MinP | Penalty | Seed | MaxTokens | MaxSpeed => set(app, action, argument),
         Mute | Force | ExpertsPerToken | RouterTemperature | SharedExpert => return alter_by(app, action, argument),
         Unalter | UnalterHere => {
             app.alterations = crate::protocol::Alterations::default();
@@ -74,6 +75,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Theme => return theme(app, argument),
         Redraw => return vec![Effect::Redraw],
         Suspend => return vec![Effect::Suspend],
+        Quit if !sessions::may_let_go(app) => {}
         Quit => return vec![Effect::Quit],
 
         Send => return send(app),
@@ -117,11 +119,15 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         MuteHere | MuteEverywhere | ForceHere | ForceEverywhere | MoreExperts | FewerExperts | SharedHere => {
             return alter_here(app, action);
         }
-        SessionUp => app.sessions.at = app.sessions.at.saturating_sub(1),
-        SessionDown => {
-            app.sessions.at = (app.sessions.at + 1).min(app.sessions.entries.len().saturating_sub(1));
+        SessionUp => return sessions::step(app, -1),
+        SessionDown => return sessions::step(app, 1),
+        SessionPageUp => return sessions::step(app, -(PAGE as isize)),
+        SessionPageDown => return sessions::step(app, PAGE as isize),
+        SessionFirst => return sessions::step(app, isize::MIN),
+        SessionLast => return sessions::step(app, isize::MAX),
+        SessionOpen | SessionRename | SessionDelete | SessionCopy | SessionExport | SessionExportJson => {
+            return sessions::session(app, action);
         }
-        SessionOpen | SessionRename | SessionDelete => return session(app, action),
         // Those of the view of training runs were done above, if it is shown.
         RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
         | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
@@ -213,7 +219,7 @@ pub(super) fn in_overlay(app: &mut App, action: Action) -> Vec<Effect> {
             if action == Action::ListTake {
                 let hit = search.hits.get(search.list.at).cloned();
                 app.overlay = None;
-                return hit.map_or_else(Vec::new, |hit| go_to(app, hit));
+                return hit.map_or_else(Vec::new, |hit| sessions::go_to(app, hit));
             }
         }
         Overlay::Settings(at) => {
@@ -229,87 +235,17 @@ pub(super) fn in_overlay(app: &mut App, action: Action) -> Vec<Effect> {
         Overlay::Ask(ask) if action == Action::ListTake => {
             let Ask { text, session, .. } = ask.clone();
             app.overlay = None;
-            return match session {
-                Some(id) if app.sessions.open.as_ref() != Some(&id) => {
-                    vec![Effect::Session(SessionOp::Rename(id, text)), Effect::Session(SessionOp::List)]
-                }
-                _ => {
-                    let renamed = change(app, Change::Title { title: text });
-                    renamed.into_iter().chain([Effect::Session(SessionOp::List)]).collect()
-                }
-            };
+            return sessions::rename(app, session, text);
         }
         Overlay::Ask(_) => {}
     }
     Vec::new()
 }
 
-fn go_to(app: &mut App, hit: super::overlay::Hit) -> Vec<Effect> {
-    if let Some(id) = hit.session {
-        return open(app, id);
-    }
-    let mut effects = Vec::new();
-    if app.chat.place(hit.node).is_none() {
-        if app.running.is_some() {
-            app.say("That is on another branch, and an answer is being written; Esc stops it");
-            return effects;
-        }
-        effects.extend(change(app, Change::Choose { id: hit.node }));
-    }
-    app.selected = app.chat.place(hit.node);
-    (app.view, app.focus, app.walk) = (View::Workbench, Pane::Chat, None);
-    if let Some(place) = app.selected {
-        navigate::reveal(app, place);
-    }
-    effects
-}
-
 fn search(app: &mut App, all: bool, text: &str) -> Vec<Effect> {
     let list = List { query: text.to_owned(), at: 0 };
-    app.overlay = Some(Overlay::Search(self::Search { list, all, hits: Vec::new() }));
+    app.overlay = Some(Overlay::Search(self::Search { list, all, ..self::Search::default() }));
     search_again(app)
-}
-
-fn new_chat(app: &mut App) -> Vec<Effect> {
-    if app.running.is_some() {
-        app.say("An answer is being written; Esc stops it");
-        return Vec::new();
-    }
-    navigate::replace_chat(app, Chat::default());
-    (app.view, app.focus, app.sessions.open) = (View::Workbench, Pane::Prompt, None);
-    vec![Effect::Session(SessionOp::New)]
-}
-
-fn open(app: &mut App, id: String) -> Vec<Effect> {
-    if app.running.is_some() {
-        app.say("An answer is being written; Esc stops it");
-        return Vec::new();
-    }
-    vec![Effect::Session(SessionOp::Open(id))]
-}
-
-fn session(app: &mut App, action: Action) -> Vec<Effect> {
-    let Some(entry) = app.sessions.entries.get(app.sessions.at).cloned() else { return Vec::new() };
-    match action {
-        Action::SessionOpen => open(app, entry.id),
-        Action::SessionRename => {
-            let question = format!("New name of “{}”", entry.title);
-            app.overlay = Some(Overlay::Ask(Ask { question, text: String::new(), session: Some(entry.id) }));
-            Vec::new()
-        }
-        _ if app.sessions.open.as_ref() == Some(&entry.id) => {
-            app.say("This session is open; begin a new chat before deleting it");
-            Vec::new()
-        }
-        _ if !app.sessions.deleting => {
-            app.sessions.deleting = true;
-            Vec::new()
-        }
-        _ => {
-            app.sessions.deleting = false;
-            vec![Effect::Session(SessionOp::Delete(entry.id)), Effect::Session(SessionOp::List)]
-        }
-    }
 }
 
 fn system(app: &mut App, text: &str) -> Vec<Effect> {
@@ -324,7 +260,7 @@ fn system(app: &mut App, text: &str) -> Vec<Effect> {
 }
 
 fn set(app: &mut App, action: Action, argument: &str) {
-    if argument.is_empty() && action != Action::Seed {
+    if argument.is_empty() && !matches!(action, Action::Seed | Action::MaxSpeed) {
         app.overlay = SETTINGS.iter().position(|(a, _)| *a == action).map(Overlay::Settings);
         return;
     }
@@ -345,6 +281,11 @@ fn set(app: &mut App, action: Action, argument: &str) {
         Action::Penalty => share(0.5, 3.0).map(|x| s.repetition_penalty = x),
         Action::TopK => count(0).map(|n| s.top_k = n),
         Action::MaxTokens => count(1).map(|n| app.max_tokens = n),
+        Action::MaxSpeed if argument.is_empty() => {
+            app.max_speed = None;
+            Ok(())
+        }
+        Action::MaxSpeed => share(0.1, 1e6).map(|x| app.max_speed = Some(x)),
         _ if argument.is_empty() => {
             s.seed = None;
             Ok(())

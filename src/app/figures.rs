@@ -1,7 +1,7 @@
 //! Figures on the screen: renewed a few times a second, so that a fast model does not flood a slow
 //! terminal.
 
-use super::routing::Load;
+use super::routing::{Counted, Load};
 use super::state::{App, Model, Scope};
 
 /// Seconds between figures on a slow link, at least.
@@ -56,6 +56,18 @@ fn renew_answer(app: &mut App) {
         app.live.answer = of_answer(app, answer);
         app.live.answer_of = answer;
     }
+}
+
+/// Counts what all answers of the chat say of the routing, unless that was done for such a model.
+pub(super) fn recount(app: &mut App, counted: Option<Counted>) {
+    let empty = Load::new(experts(app));
+    let fits = |load: &Load| app.opened().is_none() || load.has_shape_of(&empty);
+    let Counted { load, fires } = match counted {
+        Some(counted) if fits(&counted.load) => counted,
+        _ => Counted::of(&app.chat, experts(app)),
+    };
+    (app.live.session, app.live.fires) = (load, fires);
+    (app.live.answer_of, app.live.stale) = (None, true);
 }
 
 fn of_answer(app: &App, answer: Option<usize>) -> Load {

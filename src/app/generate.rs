@@ -3,13 +3,18 @@
 use super::chat::{Change, End, NodeId, TokenRecord};
 use super::msg::Effect;
 use super::state::{App, Model, Running, Scroll};
-use crate::protocol::{Command, Event, FinishReason, Prompt, Request, Role, Token};
+use crate::protocol::{Command, Event, FinishReason, Message, Prompt, Request, Role, Token};
 
 /// Alternatives that are kept beside each token.
 const ALTERNATIVES: usize = 8;
 
 /// Applies a change to the chat, and asks for it to be saved.
 pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
+    if app.sessions.opening.is_some() {
+        // It would be kept in the session that is about to take this one's place.
+        app.say("A session is being opened");
+        return None;
+    }
     match app.chat.apply(&change) {
         Ok(()) => {
             app.dirty = true;
@@ -25,6 +30,7 @@ pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
 /// Why nothing can be asked now, if so.
 fn hindered(app: &App) -> Option<String> {
     match &app.model {
+        _ if app.sessions.opening.is_some() => Some("A session is being opened".into()),
         Model::Opening(_) => Some("The model is still being opened".into()),
         Model::Gone(why) => Some(format!("There is no model to ask: {why}")),
         Model::Ready(_) if app.running.is_some() => Some("An answer is being written; Esc stops it".into()),
@@ -50,7 +56,7 @@ pub(super) fn ask(app: &mut App, text: &str) -> Option<Vec<Effect>> {
         None => app.chat.path().last().copied(),
     };
     let mut effects: Vec<Effect> = user(app, parent, text).into_iter().collect();
-    effects.extend(answer(app, app.chat.path().last().copied(), String::new(), Vec::new()));
+    effects.extend(answer(app, app.chat.path().last().copied(), String::new(), Vec::new(), false));
     Some(effects)
 }
 
@@ -70,7 +76,7 @@ pub(super) fn regenerate(app: &mut App) -> Vec<Effect> {
         Some(node) if node.role == Role::Assistant => node.parent,
         _ => Some(id),
     };
-    answer(app, question, String::new(), Vec::new())
+    answer(app, question, String::new(), Vec::new(), false)
 }
 
 /// Forks the answer of the token view: its tokens before the cursor, then the chosen alternative.
@@ -103,15 +109,20 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
     tokens.push(other);
     let text = tokens.iter().map(|t| t.text.as_str()).collect();
     let parent = node.parent;
+    let foreign = super::sessions::is_foreign(app, walk.node);
     super::navigate::leave_tokens(app);
-    answer(app, parent, text, tokens)
+    answer(app, parent, text, tokens, foreign)
 }
 
-/// Adds an answer that begins with `text`, and asks the engine to write it.
-fn answer(app: &mut App, parent: Option<NodeId>, text: String, tokens: Vec<TokenRecord>) -> Vec<Effect> {
-    let messages = app.chat.messages(parent);
+/// Adds an answer that begins with `text`, and asks the engine to write it. Tokens of another model are
+/// foreign: only their text means something to this one.
+fn answer(app: &mut App, parent: Option<NodeId>, text: String, tokens: Vec<TokenRecord>, foreign: bool) -> Vec<Effect> {
+    let mut messages = app.chat.messages(parent);
     let prompt = if tokens.is_empty() {
         Prompt::Chat(messages)
+    } else if foreign {
+        messages.push(Message { role: Role::Assistant, content: text.clone() });
+        Prompt::Continue(messages)
     } else {
         Prompt::Fork { messages, answer: tokens.iter().map(|token| token.token).collect() }
     };
@@ -128,6 +139,7 @@ fn answer(app: &mut App, parent: Option<NodeId>, text: String, tokens: Vec<Token
         alternatives: ALTERNATIVES,
         routing: true,
         truncate: true,
+        max_speed: app.max_speed,
         ..Request::new(id, prompt)
     };
     effects.push(Effect::Engine(Command::Generate(request)));
@@ -221,4 +233,9 @@ fn finish(app: &mut App, end: End, text: String, stats: Option<crate::protocol::
 /// The engine is gone: an answer that was being written ends here.
 pub(super) fn gone(app: &mut App, why: &str) -> Vec<Effect> {
     finish(app, End::Failed(why.to_owned()), String::new(), None)
+}
+
+/// The program ends: so does the answer that is being written.
+pub(super) fn leave(app: &mut App) -> Vec<Effect> {
+    finish(app, End::Done(FinishReason::Cancelled), String::new(), None)
 }

@@ -23,6 +23,7 @@ mod navigate;
 pub mod overlay;
 pub mod prompt;
 pub mod routing;
+pub mod sessions;
 pub mod slash;
 pub mod state;
 pub mod training;

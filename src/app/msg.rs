@@ -3,7 +3,7 @@
 use super::chat::Change;
 use super::heat::Sensed;
 use super::key::Key;
-use super::overlay::Hit;
+use super::sessions::{Export, Found, Preview, Resumed, Saving};
 use super::state::{Drawn, SessionEntry};
 use crate::protocol::{Command, EngineSnapshot, Event, MachineMemory, ModelInfo};
 
@@ -36,16 +36,28 @@ pub enum Msg {
     Machine(MachineMemory),
     /// The saved sessions, newest first.
     Sessions(Vec<SessionEntry>),
-    /// A saved session was read: its name on disk and all its changes.
-    SessionOpened(String, Vec<Change>),
-    /// What a search across all sessions found.
-    Found(Vec<Hit>),
+    /// Go on with the session of this name.
+    Resume(String),
+    /// A saved session was read.
+    SessionOpened(Box<Resumed>),
+    /// It could not be read: why.
+    SessionNotOpened(String),
+    /// The session that is open has this name on disk from here on.
+    SessionNamed(String),
+    /// What was said last in a session.
+    Preview(Preview),
+    /// A part of what a search across all sessions finds.
+    Found(Found),
+    /// Whether what is said is kept.
+    Saving(Saving),
     /// The chat gets this system prompt.
     System(String),
     /// Prompts of earlier times, oldest first.
     History(Vec<String>),
     /// The terminal takes long to take what is written, or does no more.
     SlowLink(bool),
+    /// The program is about to end: what is being written ends here.
+    Leaving,
     /// Something the user should read.
     Notice(String),
     /// The theme in use now.
@@ -103,6 +115,12 @@ pub enum SessionOp {
     Rename(String, String),
     /// Delete one.
     Delete(String),
-    /// Search all of them.
+    /// Make a copy of one.
+    Copy(String),
+    /// Look at the end of one.
+    Preview(String),
+    /// Write one into a file of another kind.
+    Export(Export),
+    /// Search all but the one that is open.
     Search(String),
 }

@@ -2,6 +2,7 @@
 
 use super::action::{Action, ActionInfo, commands};
 use super::chat::{Chat, NodeId};
+use super::sessions::Found;
 use super::state::App;
 
 /// What lies over the screen.
@@ -37,6 +38,39 @@ pub struct Search {
     pub all: bool,
     /// Where it is.
     pub hits: Vec<Hit>,
+    /// Other sessions are still being searched.
+    pub waiting: bool,
+    /// What the hits in this chat were found for; they are all if there are few.
+    pub(super) found: String,
+}
+
+impl Search {
+    /// Looks in this chat. What is typed on narrows what was found.
+    pub(super) fn look(&mut self, chat: &Chat) {
+        let query = self.list.query.clone();
+        self.hits.retain(|hit| hit.session.is_none());
+        let narrower = !self.found.trim().is_empty() && query.starts_with(&self.found) && self.hits.len() < MOST_HITS;
+        self.hits = if narrower {
+            let places: Vec<NodeId> = self.hits.iter().map(|hit| hit.node).collect();
+            search_messages(chat, &query, places.into_iter())
+        } else {
+            search_chat(chat, &query)
+        };
+        self.waiting = self.all && !query.trim().is_empty();
+        (self.list.at, self.found) = (0, query);
+    }
+}
+
+/// Another part of what is looked for in all sessions was found.
+pub(super) fn found(app: &mut App, found: Found) {
+    if let Some(Overlay::Search(search)) = &mut app.overlay
+        && search.waiting
+        && search.list.query == found.query
+    {
+        search.hits.extend(found.hits);
+        search.waiting = !found.done;
+        app.dirty = true;
+    }
 }
 
 /// One place where a text was found.
@@ -68,15 +102,28 @@ const MOST_HITS: usize = 200;
 
 /// Where a text stands in a chat, newest message first, whatever its case. Every branch is searched.
 pub fn search_chat(chat: &Chat, query: &str) -> Vec<Hit> {
+    search_messages(chat, query, (0..chat.nodes().len()).rev())
+}
+
+fn search_messages(chat: &Chat, query: &str, places: impl Iterator<Item = NodeId>) -> Vec<Hit> {
     let query = query.to_lowercase();
     if query.trim().is_empty() {
         return Vec::new();
     }
-    let nodes = chat.nodes().iter().enumerate().rev();
-    let hit = |(node, n): (NodeId, &super::chat::Node)| {
-        Some(Hit { session: None, title: String::new(), node, excerpt: excerpt(&n.text, &query)? })
+    let hit = |node: NodeId| {
+        let text = &chat.node(node).filter(|n| may_hold(&n.text, &query))?.text;
+        Some(Hit { session: None, title: String::new(), node, excerpt: excerpt(text, &query)? })
     };
-    nodes.filter_map(hit).take(MOST_HITS).collect()
+    places.filter_map(hit).take(MOST_HITS).collect()
+}
+
+/// False if `query`, in lower case, is not in `text`: most messages are passed over so, without making
+/// lower case of them.
+fn may_hold(text: &str, query: &str) -> bool {
+    let (text, query) = (text.as_bytes(), query.as_bytes());
+    let (Some(first), true) = (query.first(), query.is_ascii()) else { return true };
+    let begins = |byte: u8| byte.to_ascii_lowercase() == *first;
+    text.windows(query.len()).any(|window| begins(window[0]) && window.eq_ignore_ascii_case(query))
 }
 
 /// The line of `text` that holds `query` (in lower case), from a little before it.
@@ -125,6 +172,7 @@ pub fn setting(app: &App, action: Action) -> String {
         Action::Penalty => format!("{:.2}", s.repetition_penalty),
         Action::Seed => s.seed.map_or("fresh each time".into(), |seed| seed.to_string()),
         Action::MaxTokens => app.max_tokens.to_string(),
+        Action::MaxSpeed => app.max_speed.map_or("as fast as can be".into(), |n| format!("{n} tokens a second")),
         _ => String::new(),
     }
 }

@@ -58,11 +58,19 @@ impl PromptState {
         self.area.insert_str(text.replace(|c: char| c.is_control() && c != '\n', ""));
     }
 
-    /// Keeps a prompt, unless it is the newest already.
+    /// Puts prompts of earlier times before those of now.
+    pub fn recall(&mut self, mut earlier: Vec<String>) {
+        earlier.retain(|prompt| !self.history.contains(prompt));
+        self.at = self.at.map(|at| at + earlier.len());
+        self.history.splice(0..0, earlier);
+    }
+
+    /// Keeps a prompt, unless it is the newest already. One that was kept before moves to the end.
     pub fn remember(&mut self, text: &str) -> bool {
         if self.history.last().is_some_and(|last| last == text) {
             return false;
         }
+        self.history.retain(|prompt| prompt != text);
         self.history.push(text.to_owned());
         let excess = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..excess);
@@ -119,6 +127,17 @@ mod tests {
         assert!(prompt.back() && prompt.text() == "one");
         assert!(prompt.on() && prompt.on() && prompt.text() == "draft");
         assert!(!prompt.on());
+    }
+
+    #[test]
+    fn prompts_of_earlier_times_stand_before_those_of_now() {
+        let mut prompt = PromptState::default();
+        prompt.remember("b");
+        assert!(prompt.back());
+        prompt.recall(vec!["a".into(), "b".into(), "c".into()]);
+        assert_eq!(prompt.history, ["a", "c", "b"]);
+        assert!(prompt.back() && prompt.text() == "c");
+        assert!(prompt.remember("a") && prompt.history == ["c", "b", "a"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::chat::Chat;
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
 /// How tokens loaded the experts of one layer.
@@ -132,14 +133,44 @@ impl Load {
         self.layers.iter().map(|l| l.tokens).max().unwrap_or(0)
     }
 
+    /// True if both count the same layers and experts.
+    pub fn has_shape_of(&self, other: &Load) -> bool {
+        let shape = |load: &Load| load.layers.iter().map(|l| (l.layer, l.chosen.len())).collect::<Vec<_>>();
+        shape(self) == shape(other)
+    }
+
     /// The most experts that any layer has.
     pub fn experts(&self) -> usize {
         self.layers.iter().map(|l| l.chosen.len()).max().unwrap_or(0)
     }
 }
 
+/// What all answers of a chat say of the routing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Counted {
+    /// How they loaded the layers.
+    pub load: Load,
+    /// What the experts fire for.
+    pub fires: Fires,
+}
+
+impl Counted {
+    /// Counts them, for a model with this many experts in each layer.
+    pub fn of(chat: &Chat, experts: &[usize]) -> Self {
+        let (mut load, mut fires) = (Load::new(experts), Fires::default());
+        for node in chat.nodes() {
+            node.tokens.iter().skip(node.taken_over).for_each(|token| load.add(&token.routing));
+            // The routing is of the pass that read the token before.
+            for pair in node.tokens.windows(2).skip(node.taken_over.saturating_sub(1)) {
+                fires.add(pair[0].token, &pair[0].text, &pair[1].routing);
+            }
+        }
+        Self { load, fires }
+    }
+}
+
 /// For each expert, the tokens whose reading it took part in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fires {
     /// (layer, expert) to tokens, with count and sum of weights.
     of: HashMap<(usize, usize), HashMap<TokenId, (u32, f32)>>,

@@ -50,6 +50,7 @@ pub fn completions(app: &App) -> Vec<Completion> {
     if let Some((name, begun)) = line.split_once(' ') {
         let names: Vec<String> = match Action::named(name) {
             Some(Action::Theme) => app.themes.clone(),
+            Some(Action::Export) => ["md", "json"].map(str::to_owned).to_vec(),
             Some(Action::HidePane | Action::ShowPanes) => {
                 super::state::Pane::ALL.iter().skip(1).map(|p| p.name().to_owned()).collect()
             }

@@ -7,7 +7,8 @@ use super::msg::Opened;
 use super::overlay::Overlay;
 use super::prompt::PromptState;
 use super::routing::{Fired, Fires, Load};
-use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, Sampling, Stats};
+use super::sessions::{Preview, Saving};
+use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, ModelInfo, Sampling, Stats};
 
 /// What fills the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -252,6 +253,12 @@ pub struct SessionEntry {
     pub messages: usize,
     /// When it was last written to, for people.
     pub when: String,
+    /// Bytes on disk; 0 if it is not there.
+    pub bytes: u64,
+    /// The model that answered last.
+    pub model: String,
+    /// Why it cannot be opened.
+    pub problem: Option<String>,
 }
 
 /// The list of sessions.
@@ -265,6 +272,27 @@ pub struct SessionList {
     pub open: Option<String>,
     /// The chosen one will be deleted if asked again.
     pub deleting: bool,
+    /// The list was read once.
+    pub listed: bool,
+    /// The one that is being read, to go on with it.
+    pub opening: Option<String>,
+    /// What was said last in the chosen one.
+    pub preview: Option<Preview>,
+    /// Whether what is said is kept.
+    pub saving: Saving,
+    /// Settings that were asked for at the start hold against those of the session that is opened then.
+    pub keep_sampling: bool,
+    /// The system prompt of chats that begin anew; empty if there is none.
+    pub system_of_new: String,
+    /// Until when an unsaved chat may be let go of: this was told.
+    pub(super) warned: Option<f64>,
+    /// The system prompt that the session gets once it is open.
+    pub(super) system: Option<String>,
+    /// The message to go to once it is open.
+    pub(super) then: Option<NodeId>,
+    /// Who wrote what was there when it was opened: so many messages.
+    pub(super) model: Option<ModelInfo>,
+    pub(super) resumed: usize,
 }
 
 /// The whole workbench.
@@ -319,6 +347,8 @@ pub struct App {
     pub sampling: Sampling,
     /// The longest answer.
     pub max_tokens: usize,
+    /// The most tokens a second; none for as many as the model can.
+    pub max_speed: Option<f32>,
     /// Names of the themes.
     pub themes: Vec<String>,
     /// The one in use.
@@ -371,6 +401,7 @@ impl App {
             heat_limits: HeatLimits::default(),
             sampling: Sampling::default(),
             max_tokens: 1024,
+            max_speed: None,
             themes: Vec::new(),
             theme: String::new(),
             keymap: Keymap::default(),

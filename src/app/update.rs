@@ -2,15 +2,15 @@
 
 use super::act::act;
 use super::action::{Action, Context};
-use super::chat::{Change, Chat};
+use super::chat::Change;
 use super::generate;
 use super::key::Key;
 use super::msg::{Effect, Msg};
 use super::navigate;
-use super::overlay::{Overlay, search_chat};
-use super::routing::{Fires, Load};
+use super::overlay::{self, Overlay};
+use super::routing::Counted;
 use super::state::{App, Model, Pane, Scroll, View};
-use super::{act, figures, heat, slash, training};
+use super::{act, figures, heat, sessions, slash, training};
 use crate::protocol::MachineMemory;
 
 /// Takes in what happened, and says what is to be done outside.
@@ -37,11 +37,9 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             }
         }
         Msg::Opened(opened) => {
-            app.live.session = Load::new(&opened.info.experts);
-            app.live.answer = Load::new(&opened.info.experts);
-            app.live.fires = Fires::default();
-            (app.live.answer_of, app.live.stale) = (None, true);
             app.model = Model::Ready(opened);
+            let (load, fires) = (std::mem::take(&mut app.live.session), std::mem::take(&mut app.live.fires));
+            figures::recount(app, Some(Counted { load, fires }));
             app.dirty = true;
         }
         Msg::EngineGone(why) => {
@@ -64,22 +62,23 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
                 app.live.stale = true;
             }
         }
-        Msg::Sessions(entries) => {
-            app.sessions.entries = entries;
-            app.sessions.at = app.sessions.at.min(app.sessions.entries.len().saturating_sub(1));
-            app.dirty = true;
+        Msg::Sessions(entries) => return sessions::listed(app, entries),
+        Msg::Resume(id) => return sessions::begin_opening(app, id),
+        Msg::SessionOpened(resumed) => return sessions::opened(app, *resumed),
+        Msg::SessionNotOpened(why) => return sessions::not_opened(app, why),
+        Msg::SessionNamed(id) => app.sessions.open = Some(id),
+        Msg::Preview(preview) => {
+            app.sessions.preview = Some(preview);
+            app.dirty |= app.view == View::Sessions;
         }
-        Msg::SessionOpened(id, changes) => open_session(app, id, &changes),
-        Msg::Found(hits) => {
-            if let Some(Overlay::Search(search)) = &mut app.overlay {
-                search.hits.extend(hits);
-                app.dirty = true;
-            }
-        }
+        Msg::Found(found) => overlay::found(app, found),
+        Msg::Saving(saving) => sessions::saving(app, saving),
+        Msg::System(text) if app.sessions.opening.is_some() => app.sessions.system = Some(text),
         Msg::System(text) => {
             return generate::change(app, Change::System { text }).into_iter().collect();
         }
-        Msg::History(prompts) => app.prompt.history = prompts,
+        Msg::History(prompts) => app.prompt.recall(prompts),
+        Msg::Leaving => return generate::leave(app),
         Msg::SlowLink(slow) => {
             if slow != app.slow_link {
                 app.slow_link = slow;
@@ -227,23 +226,11 @@ fn edit_query(app: &mut App, edit: impl Fn(&mut String)) -> Vec<Effect> {
 /// Looks for what is typed: here at once, elsewhere by asking.
 pub(super) fn search_again(app: &mut App) -> Vec<Effect> {
     let Some(Overlay::Search(search)) = &mut app.overlay else { return Vec::new() };
-    search.hits = search_chat(&app.chat, &search.list.query);
-    search.list.at = 0;
-    if search.all && !search.list.query.trim().is_empty() {
+    search.look(&app.chat);
+    if search.waiting {
         return vec![Effect::Session(super::msg::SessionOp::Search(search.list.query.clone()))];
     }
     Vec::new()
-}
-
-fn open_session(app: &mut App, id: String, changes: &[Change]) {
-    let mut chat = Chat::default();
-    let misfits = changes.iter().filter(|change| chat.apply(change).is_err()).count();
-    navigate::replace_chat(app, chat);
-    app.sessions.open = Some(id);
-    app.view = View::Workbench;
-    if misfits > 0 {
-        app.say(format!("{misfits} entries of this session do not fit and were left out"));
-    }
 }
 
 /// Sends what is in the prompt: a command if it begins with a slash.

@@ -13,7 +13,7 @@ use crate::protocol::TokenId;
 /// One row of a batch: inputs are all tokens but the last, labels all but the first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sequence {
-    /// The tokens, padding included.
+    /// The tokens, padding included. Those after the last label change no loss, and are not computed.
     pub tokens: Vec<TokenId>,
     /// Whether each token bears loss as a label; as long as `tokens`, the first is never one.
     pub mask: Vec<bool>,
@@ -41,10 +41,12 @@ pub enum Objective {
     },
 }
 
-/// Weights of the router's own losses; zero where routers are not trained.
+/// Weights of the router's own losses; zero where routers are not trained. A sequence's count as often as it
+/// has units (its labels, or half of a pair), so that after `step` has divided they are means, as the loss is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RouterLosses {
-    /// Of `X * sum_e f_e * p_e`, for each layer and sequence.
+    /// Of `X * sum_e f_e * p_e`, for each layer and sequence: f_e is the share of its tokens that take expert
+    /// e, and p_e the mean of its gate.
     pub balance: f32,
     /// Of `mean(logsumexp(logits)^2)`, for each layer and sequence.
     pub z: f32,
@@ -157,7 +159,8 @@ pub trait Learner {
     /// What is trained, in a fixed order.
     fn parameters(&self) -> &[Parameter];
 
-    /// Adds the gradients of the sequences' summed losses to what is accumulated. `seed` draws dropout.
+    /// Adds the gradients of the sequences' summed losses to what is accumulated. `seed` draws dropout, with the
+    /// tokens of each sequence and not with its place: pieces of a batch with one seed give what the whole gives.
     /// `cancelled` is asked between layers; when true, what this call added is dropped and `None` given.
     fn accumulate(
         &mut self,

@@ -2,6 +2,17 @@
 
 pub mod cpu;
 pub mod learn;
+#[cfg(any(
+    all(feature = "mlx", target_os = "macos", target_arch = "aarch64"),
+    all(feature = "mlx-linux", target_os = "linux")
+))]
+pub mod mlx;
+#[cfg(not(any(
+    all(feature = "mlx", target_os = "macos", target_arch = "aarch64"),
+    all(feature = "mlx-linux", target_os = "linux")
+)))]
+#[path = "mlx_missing.rs"]
+pub mod mlx;
 
 use std::any::Any;
 
@@ -9,6 +20,18 @@ use anyhow::Result;
 
 use crate::model::spec::ModelSpec;
 use crate::protocol::{Alterations, MemoryReport, TokenId, TokenRouting};
+
+/// Which backend runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// MLX where it is there, has a GPU, and can run the model; else the CPU's.
+    #[default]
+    Auto,
+    /// The portable one.
+    Cpu,
+    /// MLX.
+    Mlx,
+}
 
 /// Which logits a forward pass shall give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

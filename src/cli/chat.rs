@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::open::{self, Compute};
 use super::sampling::SamplingArgs;
+use super::session_args::{SessionArgs, say_where};
 use super::settings::{self, Own};
 use super::{Usage, built_in};
 use crate::app::App;
@@ -18,7 +19,6 @@ use crate::config::{Settings, SlowLink};
 use crate::engine::{self, Loaded};
 use crate::model::footprint::{KvFormat, footprint};
 use crate::protocol::SensorChoice;
-use crate::run::store::MemoryStore;
 use crate::run::{self, Facts, Sensors, Setup};
 use crate::term;
 
@@ -56,6 +56,11 @@ pub struct ChatArgs {
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Write at most N tokens a second: to read along, or to keep the machine cool
+    #[arg(long, value_name = "N", value_parser = speed)]
+    max_speed: Option<f32>,
+    #[command(flatten)]
+    session: SessionArgs,
     #[command(flatten)]
     compute: Compute,
 }
@@ -66,6 +71,8 @@ Examples:
   bit-axon chat models/mine --theme light
   bit-axon --sensor file:/sys/class/thermal/thermal_zone0/temp
   bit-axon chat owner/name --temperature 0 --system \"Answer in one sentence.\"
+  bit-axon chat --resume                    Go on with the newest conversation
+  bit-axon chat --session sky               Go on with the one about the sky
 
 Without a terminal, use `bit-axon run`: it reads standard input and writes standard output.";
 
@@ -75,6 +82,7 @@ const CONTEXTS: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 /// Opens the workbench.
 pub fn run(mut args: ChatArgs) -> Result<()> {
     let Own { mut settings, themes, .. } = settings::load()?;
+    let told_so = args.system.is_some();
     args.fill(&mut settings);
     let ui = &settings.ui;
     let theme = themes.theme(&ui.theme, run::color_depth(&ui.colours), ui.ascii);
@@ -84,6 +92,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
                        (a prompt in, an answer out; --json for programs, --chat for a conversation by lines)";
         return Err(Usage(instead.into()).into());
     }
+    let begin = args.session.begin(&settings)?;
     // What the hub has to say while it fetches must be said before the screen is taken over.
     if let Some(model) = &args.model {
         super::model_arg::resolve(model)?;
@@ -104,6 +113,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     });
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
     (app.sampling, app.max_tokens) = (args.sampling.sampling(), args.sampling.max_tokens().max(1));
+    app.max_speed = args.max_speed;
     app.themes = themes.names();
     app.theme.clone_from(&settings.ui.theme);
     app.keymap = settings::keymap(&settings)?;
@@ -112,16 +122,19 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
         Pane::ALL.into_iter().filter(|pane| settings.ui.hidden.iter().any(|h| h == pane.name())).collect();
     app.figures_every = 1.0 / settings.ui.figures_fps;
     app.heat_limits = settings.heat.limits;
-    let first = settings.sampling.system.into_iter().map(Msg::System).collect();
-    let store = Box::new(MemoryStore::default());
-    run::run(Setup {
+    // What was asked for now holds against what the session had; settings hold for new ones.
+    app.sessions.keep_sampling = begin.resumes && args.sampling.chooses();
+    app.sessions.system_of_new = settings.sampling.system.clone().unwrap_or_default();
+    let mut first = begin.first;
+    first.extend(settings.sampling.system.filter(|_| told_so || !begin.resumes).map(Msg::System));
+    let left = run::run(Setup {
         app,
         theme,
         themes,
         frame: Duration::from_secs_f64(1.0 / settings.ui.text_fps),
         opening,
         facts,
-        store,
+        store: begin.store,
         mouse: settings.ui.mouse,
         slow_link: settings.ui.slow_link,
         sensors: Sensors {
@@ -131,7 +144,8 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
         },
         watched: None,
         first,
-    })
+    })?;
+    left.map_or(Ok(()), |left| say_where(&left, args.model.as_deref()))
 }
 
 impl ChatArgs {
@@ -159,6 +173,11 @@ impl ChatArgs {
             ui.colours = "none".into();
         }
     }
+}
+
+fn speed(text: &str) -> Result<f32, String> {
+    let given = text.parse::<f32>().ok().filter(|n| (0.1..=1e6).contains(n));
+    given.ok_or_else(|| "it must be a number from 0.1 to 1000000".into())
 }
 
 /// What the memory pane predicts, and what must be said of the model.

@@ -3,7 +3,7 @@
 //! A new command is a file with an `Args` struct and `pub fn run(args) -> Result<()>`, a line in
 //! `Command` and a line in `dispatch`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C. A reader that closes our
+//! Exit codes: 0 done, 1 failed, 2 called wrongly, 75 stopped by heat (`train`), 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
 pub mod bench;
@@ -11,6 +11,7 @@ pub mod built_in;
 pub mod chat;
 pub mod completions;
 pub mod config;
+pub mod doctor;
 #[cfg(feature = "hub")]
 pub mod download;
 pub mod eval;
@@ -27,11 +28,13 @@ pub mod monitor;
 pub mod open;
 pub mod output;
 pub mod pico;
+pub mod prepare;
 mod progress;
 pub mod quantize;
 mod resources;
 pub mod run;
 mod sampling;
+mod session_args;
 pub mod sessions;
 mod settings;
 pub mod trace;
@@ -59,6 +62,7 @@ const EXAMPLES: &str = "\
 Examples:
   bit-axon                                 Talk with the built-in model
   bit-axon --theme light                   The same; options without a command are those of `chat`
+  bit-axon run \"Why is the sky blue?\"    Answer without the screen, in pipes and scripts
   bit-axon help trace                      Learn about a command
   bit-axon download owner/name             Fetch a model from the Hugging Face hub
 
@@ -77,12 +81,14 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    Prepare(prepare::PrepareArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     Pico(pico::PicoArgs),
@@ -97,12 +103,14 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Pico(args) => pico::run(args),

@@ -8,15 +8,15 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::{model_arg, resources};
-use crate::backend::Backend;
 use crate::backend::cpu::{CpuBackend, KvFormat, Options, REWIND_BUDGET};
+use crate::backend::{Backend, Which, mlx};
 use crate::config::Settings;
 use crate::engine::Loaded;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::footprint::{check_fits, footprint};
 use crate::model::template::ChatTemplate;
-use crate::model::tensors::parameters;
+use crate::model::tensors::{parameters, tensors};
 use crate::model::tokenizer::Tokenizer;
 use crate::protocol::ModelInfo;
 
@@ -72,25 +72,58 @@ fn tokenizer_in(folder: &Path, vocab: usize) -> Result<Option<Tokenizer>> {
 /// drop what it can read again.
 const LOAD_FROM: u64 = 64 << 20;
 
-/// Binds the files to the CPU backend, after making sure that the memory will do.
-pub fn backend(files: &Files, options: &Options) -> Result<CpuBackend> {
-    resources::give_back_freed_memory();
+/// Binds the files to the backend that was asked for, after making sure that the memory will do.
+pub fn backend(files: &Files, options: &Options) -> Result<Box<dyn Backend>> {
+    if on_cpu(files, options) {
+        return Ok(Box::new(cpu_backend(files, options)?));
+    }
+    check_memory(files, options)?;
+    mlx::open(&files.checkpoint, files.config.spec(), options)
+}
+
+/// Whether the CPU backend is the one that was asked for.
+pub fn on_cpu(files: &Files, options: &Options) -> bool {
+    match options.which {
+        Which::Cpu => true,
+        Which::Mlx => false,
+        // What MLX cannot do is no reason to fail when nobody insists on it.
+        Which::Auto => {
+            let bytes = options.kv == Some(KvFormat::Q8);
+            bytes || !mlx::device().is_ok_and(|device| device == "gpu") || has_nf4(files)
+        }
+    }
+}
+
+fn has_nf4(files: &Files) -> bool {
+    let tensors = tensors(&files.config.spec());
+    tensors.iter().any(|t| files.checkpoint.holding(t).is_some_and(|h| h.format.starts_with("nf4")))
+}
+
+/// An error if the model will not fit, and the bytes that are free.
+fn check_memory(files: &Files, options: &Options) -> Result<u64> {
     let spec = files.config.spec();
     let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
     // What every run needs at once; the window fills and rewinding grows only as far as a chat goes.
     let need = footprint(&spec, files.checkpoint.bytes(), spec.max_seq_len.min(4096), kv, 0);
     let available = available_memory();
     check_fits(&format!("the model {}", files.name), need.total(), available)?;
+    Ok(available)
+}
+
+/// Binds the files to the CPU backend.
+pub fn cpu_backend(files: &Files, options: &Options) -> Result<CpuBackend> {
+    resources::give_back_freed_memory();
+    let available = check_memory(files, options)?;
     let bytes = files.checkpoint.bytes();
     if bytes >= LOAD_FROM && available / 2 >= bytes {
         // The embedding stays in its file: of a large table, a few rows are looked up.
         files.checkpoint.load(|name| !name.starts_with("embed_tokens."))?;
     }
-    CpuBackend::new(&files.checkpoint, spec, options)
+    CpuBackend::new(&files.checkpoint, files.config.spec(), options)
 }
 
 /// Bytes that this machine could still give, file cache included.
-fn available_memory() -> u64 {
+pub(super) fn available_memory() -> u64 {
     // Nothing known is no reason to refuse.
     let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
     system.refresh_memory();
@@ -103,12 +136,12 @@ fn available_memory() -> u64 {
 /// All that the engine needs.
 pub fn loaded(files: Files, options: &Options) -> Result<Loaded> {
     let backend = backend(&files, options)?;
-    let info = info(&files, &backend);
+    let info = info(&files, &*backend);
     let tokenizer = files.tokenizer.map(Arc::new);
-    Ok(Loaded { backend: Box::new(backend), tokenizer, template: files.template, info })
+    Ok(Loaded { backend, tokenizer, template: files.template, info })
 }
 
-fn info(files: &Files, backend: &CpuBackend) -> ModelInfo {
+fn info(files: &Files, backend: &dyn Backend) -> ModelInfo {
     let spec = files.config.spec();
     let (total, active) = parameters(&spec);
     let moe = |f: fn(&crate::model::spec::MoeSpec) -> usize| -> Vec<usize> {
@@ -134,15 +167,48 @@ pub struct Compute {
     /// Use exact arithmetic, in 32-bit floats, instead of the fast one
     #[arg(long)]
     exact: bool,
-    /// How many threads to use; all cores if not given
+    /// How many threads to use on the CPU backend; all cores if not given
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    backend: BackendArg,
     /// How keys and values are kept; f16 if not given (exact arithmetic keeps f32)
     #[arg(long, value_name = "FORMAT", conflicts_with = "exact")]
     kv: Option<Kv>,
     /// Bytes kept to go back to earlier tokens.
     #[arg(skip)]
     rewind: Option<usize>,
+}
+
+/// What computes: the flag of every command that runs a model.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct BackendArg {
+    /// What computes; `bit-axon doctor` says what there is
+    #[arg(long, value_name = "BACKEND", env = "BIT_AXON_BACKEND", default_value = "auto", hide_env_values = true)]
+    backend: Computing,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Computing {
+    /// The portable backend, on the processor
+    Cpu,
+    /// MLX: Apple Silicon's GPU
+    Mlx,
+    /// MLX where it has a GPU and can run the model, else the processor
+    #[default]
+    Auto,
+}
+
+impl BackendArg {
+    /// The same, for who opens a model.
+    pub fn which(self) -> Which {
+        match self.backend {
+            Computing::Cpu => Which::Cpu,
+            Computing::Mlx => Which::Mlx,
+            Computing::Auto => Which::Auto,
+        }
+    }
 }
 
 /// How keys and values are kept.
@@ -176,11 +242,11 @@ impl Compute {
             Kv::Q8 => KvFormat::Q8,
         });
         let rewind_budget = self.rewind.unwrap_or(REWIND_BUDGET);
-        Options { kv, rewind_budget, ..options(self.exact, self.threads) }
+        Options { kv, rewind_budget, ..options(self.exact, self.threads, self.backend) }
     }
 }
 
 /// Options from the flags that all commands share.
-pub fn options(exact: bool, threads: Option<NonZeroUsize>) -> Options {
-    Options { exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
+pub fn options(exact: bool, threads: Option<NonZeroUsize>, backend: BackendArg) -> Options {
+    Options { which: backend.which(), exact, threads: threads.map(NonZeroUsize::get), ..Options::default() }
 }

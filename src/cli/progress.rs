@@ -124,7 +124,7 @@ pub(super) fn count(n: u64) -> String {
     }
 }
 
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     let s = seconds.min(359_999.0) as u64;
     if s >= 3600 {
         format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)

@@ -44,6 +44,12 @@ impl SamplingArgs {
         self.settings = Some(settings.clone());
     }
 
+    /// True if a flag says how tokens are chosen.
+    pub(super) fn chooses(&self) -> bool {
+        let numbers = [self.temperature, self.top_p, self.min_p, self.repetition_penalty];
+        numbers.iter().any(Option::is_some) || self.top_k.is_some() || self.seed.is_some()
+    }
+
     /// How tokens are chosen.
     pub(super) fn sampling(&self) -> Sampling {
         let base = self.settings.as_ref().map_or_else(Sampling::default, |settings| settings.sampling.clone());

@@ -17,7 +17,7 @@ use crate::session::{self, Store, Summary, date_and_time, search};
 /// An ID is a name that the list shows, any part of it that no other session has, or `latest`; where a
 /// session is only read, it may also be the path of a file. They are kept in
 /// $XDG_STATE_HOME/bit-axon/sessions (~/.local/state/bit-axon/sessions), or in $BIT_AXON_HOME/sessions
-/// if that is set. Times are universal time.
+/// if that is set, or where the setting paths.sessions says. Times are universal time.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SessionsArgs {
@@ -103,7 +103,7 @@ enum Format {
 
 /// Does what is asked.
 pub fn run(args: SessionsArgs) -> Result<()> {
-    let store = args.folder.map_or_else(Store::of_the_user, |folder| Ok(Store::new(folder)))?;
+    let store = args.folder.map_or_else(super::session_args::store, |folder| Ok(Store::new(folder)))?;
     match args.action.unwrap_or(Action::List { json: false }) {
         Action::List { json } => list(&store, json),
         Action::Search { text, json, most } => find(&store, &text, json, most),

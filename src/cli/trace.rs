@@ -34,9 +34,11 @@ pub struct TraceArgs {
     /// Use the fast arithmetic that `run` uses: inputs of matrices are rounded to 8 bits
     #[arg(long)]
     fast: bool,
-    /// How many threads to use; all cores if not given
+    /// How many threads to use on the CPU backend; all cores if not given
     #[arg(long, value_name = "N")]
     threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    backend: open::BackendArg,
 }
 
 #[derive(Debug, Args)]
@@ -92,7 +94,7 @@ pub fn run(args: TraceArgs) -> Result<()> {
         (Some(text), Some(tokenizer)) => tokenizer.encode(&text)?,
         _ => args.input.ids.unwrap_or_default(),
     };
-    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads, args.backend))?;
     let mut logits = match &args.logits {
         Some(path) => {
             // So that half a file is removed again.
@@ -104,7 +106,7 @@ pub fn run(args: TraceArgs) -> Result<()> {
     let text_of = |id| tokenizer.filter(|t| t.has(id)).map(|t| t.token_text(id));
     let format = if args.csv { Format::Csv } else { Format::JsonLines };
     let mut out = BufWriter::new(output::stdout());
-    trace(&mut backend, &ids, &text_of, format, &mut out, logits.as_mut())?;
+    trace(&mut *backend, &ids, &text_of, format, &mut out, logits.as_mut())?;
     logits.map_or(Ok(()), LogitsFile::finish)
 }
 

@@ -1,6 +1,6 @@
 //! One request from its prompt to its last token.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -83,6 +83,7 @@ impl Worker {
     fn continue_from(&mut self, run: &mut Run<'_>, text: &mut Text<'_>, mut choice: Choice) -> Result<FinishReason> {
         let limit = self.model.backend.spec().max_seq_len;
         let mut saying = None;
+        let mut next = Instant::now();
         loop {
             if self.lanes.should_stop() {
                 return Ok(FinishReason::Cancelled);
@@ -119,6 +120,11 @@ impl Worker {
             if self.model.backend.tokens().len() >= limit {
                 return Ok(FinishReason::ContextFull);
             }
+            if let Some(speed) = run.request.max_speed {
+                // A token that came late is not made up for by hurrying after it.
+                next = (next + interval(speed)).max(Instant::now());
+                self.lanes.rest_until(next);
+            }
             if self.lanes.should_stop() {
                 return Ok(FinishReason::Cancelled);
             }
@@ -129,6 +135,11 @@ impl Worker {
             run.routing = routing.pop().unwrap_or_default();
         }
     }
+}
+
+/// The time between two tokens at this speed; no longer than a minute, whatever is asked for.
+fn interval(speed: f32) -> Duration {
+    Duration::from_secs_f32(speed.recip().clamp(0.0, 60.0))
 }
 
 /// A request on its way.

@@ -4,7 +4,7 @@
 //! room in the event channel, and while it has nothing to do. What they ask for is kept here in order.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Runtime};
@@ -119,6 +119,25 @@ impl Lanes {
     pub(super) fn send(&mut self, event: Event) {
         self.unsent.push_back(event);
         self.flush();
+    }
+
+    /// Does nothing until then, or until the running request shall stop.
+    pub(super) fn rest_until(&mut self, until: Instant) {
+        while Instant::now() < until && !self.should_stop() {
+            let (commands, events, listen) = (&mut self.commands, &self.events, !self.no_commands);
+            let command = self.runtime.block_on(async {
+                tokio::select! {
+                    command = commands.recv(), if listen => Some(command),
+                    () = events.closed() => None,
+                    () = tokio::time::sleep_until(until.into()) => None,
+                }
+            });
+            match command {
+                Some(Some(command)) => self.take(command),
+                Some(None) => self.no_commands = true,
+                None => {}
+            }
+        }
     }
 
     /// Takes what has come.

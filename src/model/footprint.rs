@@ -53,7 +53,7 @@ pub fn footprint(spec: &ModelSpec, weights: u64, context: usize, kv: KvFormat, r
     };
     let layers: Vec<LayerMemory> = spec.layers.iter().enumerate().map(layer).collect();
     let rewind = rewind(spec, &layers, context, kv, rewind_budget);
-    MemoryReport { weights, layers, rewind, rewind_budget, scratch: scratch(spec, kv) }
+    MemoryReport { weights, layers, rewind, rewind_budget, scratch: scratch(spec, kv), device: None }
 }
 
 /// States at intervals, inputs of the recurrence for the newest tokens, and the keys and values that

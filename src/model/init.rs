@@ -75,18 +75,19 @@ impl Source for RandomWeights {
 
 /// SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the result depends on every bit
 /// of `x`.
-fn mix(x: u64) -> u64 {
+pub(crate) fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
 
-fn random(key: u64, index: u64) -> u64 {
+/// 64 random bits that follow from the key and the index.
+pub(crate) fn random(key: u64, index: u64) -> u64 {
     mix(key.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 /// In [0, 1).
-fn uniform(key: u64, index: u64) -> f32 {
+pub(crate) fn uniform(key: u64, index: u64) -> f32 {
     (random(key, index) >> 40) as f32 / (1u64 << 24) as f32
 }
 

@@ -18,6 +18,9 @@ use super::tokenizer::{SpecialNames, Tokenizer, read_bounded};
 use crate::protocol::{Message, Role, TokenId};
 
 mod clock;
+mod labels;
+
+pub use labels::Labelled;
 
 /// ChatML: for models that bring no template.
 pub const CHATML: &str = "{% for message in messages %}\

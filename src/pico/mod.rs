@@ -15,6 +15,7 @@
 
 mod ask;
 mod corpus;
+pub mod exam;
 mod facts;
 mod numbers;
 mod stories;

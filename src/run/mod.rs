@@ -11,10 +11,16 @@
 //! Nothing changed, nothing drawn; while a frame is on its way to the terminal, none is begun.
 
 mod depth;
+pub mod disk_store;
+mod export;
+pub mod keeper;
+mod library;
 mod sensing;
+mod signals;
 pub mod store;
 pub mod themes;
 mod watching;
+mod witness;
 
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -26,13 +32,12 @@ use anyhow::{Context, Result};
 use crossterm::event::{Event as TermEvent, EventStream, MouseEventKind};
 use futures_util::StreamExt;
 use ratatui::Terminal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::app::chat::Change;
 use crate::app::key::Key;
-use crate::app::msg::{Effect, Msg, Opened, SessionOp};
+use crate::app::msg::{Effect, Msg, Opened};
 use crate::app::{App, next_wake, update};
+use crate::chat::What;
 use crate::config::SlowLink;
 use crate::engine::{Engine, Events, Handle, Opening, Thread};
 use crate::protocol::{Command, EngineSnapshot};
@@ -42,10 +47,13 @@ use crate::term::cells::CellWriter;
 use crate::term::output::Output;
 use crate::ui::Screen;
 use crate::ui::theme::Theme;
+use keeper::Keeper;
 use sensing::Sensing;
-use store::Store;
+use signals::{Asked, Signals};
+use store::{Left, Store};
 use themes::Themes;
 use watching::Watching;
+use witness::Witness;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
@@ -100,15 +108,24 @@ pub struct Facts {
     pub budget: u64,
 }
 
-/// Runs the workbench until the user leaves.
-pub fn run(setup: Setup) -> Result<()> {
+/// Runs the workbench until the user leaves. Gives the session that is left.
+pub fn run(setup: Setup) -> Result<Option<Left>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // The engine survives its own panics and says so in the chat; a sensor's are harmless.
-    term::restore_on_panic(|| std::thread::current().name() == Some("engine") || Sampler::may_panic_here());
-    term::enter(setup.mouse).context("the terminal cannot be taken over")?;
-    let ended = runtime.block_on(async { Loop::new(setup)?.run().await });
-    term::leave();
-    ended
+    // The engine survives its own panics and says so, as does what keeps sessions; a sensor's are harmless.
+    term::restore_on_panic(|| {
+        std::thread::current().name() == Some("engine") || Keeper::may_panic_here() || Sampler::may_panic_here()
+    });
+    runtime.block_on(async {
+        // From here on a signal asks; before, it would end the program with the terminal in its hands.
+        let signals = Signals::new()?;
+        term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+        let ended = match Loop::new(setup, signals) {
+            Ok(running) => running.run().await,
+            Err(error) => Err(error),
+        };
+        term::leave();
+        ended
+    })
 }
 
 type Ready = Pin<Box<dyn Future<Output = Result<Engine>>>>;
@@ -122,25 +139,16 @@ enum Link {
 
 /// What woke the loop.
 enum Woken {
-    Quit,
-    Suspend,
-    Continued,
+    Signal(Asked),
     Input(Option<std::io::Result<TermEvent>>),
     Engine(Option<crate::protocol::Event>),
     Snapshot,
     Opened(Result<Engine>),
+    Kept(Box<Msg>),
     Written,
     Sensed,
     Read,
     Time,
-}
-
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-    stop: Signal,
-    go_on: Signal,
 }
 
 struct Loop {
@@ -154,7 +162,8 @@ struct Loop {
     signals: Signals,
     link: Link,
     facts: oneshot::Receiver<Facts>,
-    store: Box<dyn Store>,
+    store: Keeper,
+    witness: Witness,
     sensing: Sensing,
     watching: Watching,
     /// Commands that the engine had no room for yet.
@@ -168,11 +177,15 @@ struct Loop {
     slow_link: SlowLink,
     /// A key came since the last frame.
     typed: bool,
+    /// Nothing is known of what the terminal shows: every cell is sent.
+    anew: bool,
+    /// We stopped ourselves, and shall hear that we were continued.
+    stopped: bool,
     quit: bool,
 }
 
 impl Loop {
-    fn new(setup: Setup) -> Result<Self> {
+    fn new(setup: Setup, signals: Signals) -> Result<Self> {
         let (columns, rows) = term::size();
         let mut this = Self {
             app: setup.app,
@@ -182,16 +195,11 @@ impl Loop {
             terminal: Terminal::new(CellWriter::new(columns, rows))?,
             output: Output::new(std::io::stdout())?,
             input: EventStream::new(),
-            signals: Signals {
-                terminate: signal(SignalKind::terminate())?,
-                hang_up: signal(SignalKind::hangup())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                stop: signal(SignalKind::from_raw(libc::SIGTSTP))?,
-                go_on: signal(SignalKind::from_raw(libc::SIGCONT))?,
-            },
+            signals,
             link: Link::Opening(Box::pin(setup.opening.ready())),
             facts: setup.facts,
-            store: setup.store,
+            store: Keeper::start(setup.store)?,
+            witness: Witness::default(),
             sensing: Sensing::start(setup.sensors)?,
             watching: Watching::new(setup.watched),
             backlog: VecDeque::new(),
@@ -202,6 +210,8 @@ impl Loop {
             mouse: setup.mouse,
             slow_link: setup.slow_link,
             typed: false,
+            anew: false,
+            stopped: false,
             quit: false,
         };
         this.tell(Msg::Resize(columns, rows));
@@ -212,7 +222,7 @@ impl Loop {
         Ok(this)
     }
 
-    async fn run(mut self) -> Result<()> {
+    async fn run(mut self) -> Result<Option<Left>> {
         self.draw()?;
         while !self.quit {
             let woken = self.wait().await;
@@ -224,7 +234,7 @@ impl Loop {
                 self.draw()?;
             }
         }
-        self.end().await
+        Ok(self.end().await)
     }
 
     /// When the next frame may be begun, if there is something to draw and nothing on its way.
@@ -247,16 +257,12 @@ impl Loop {
         let frame = self.next_frame();
         let wake = next_wake(&self.app).map(|at| self.begun + Duration::from_secs_f64(at.max(0.0) + 0.001));
         let timer = [frame, wake].into_iter().flatten().min();
-        let s = &mut self.signals;
         tokio::select! {
             biased;
-            _ = s.terminate.recv() => Woken::Quit,
-            _ = s.hang_up.recv() => Woken::Quit,
-            _ = s.interrupt.recv() => Woken::Quit,
-            _ = s.stop.recv() => Woken::Suspend,
-            _ = s.go_on.recv() => Woken::Continued,
+            asked = self.signals.asked() => Woken::Signal(asked),
             event = self.input.next() => Woken::Input(event),
             woken = engine(&mut self.link) => woken,
+            msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
             _ = self.sensing.changed() => Woken::Sensed,
             _ = self.watching.due() => Woken::Read,
@@ -266,9 +272,12 @@ impl Loop {
 
     fn take(&mut self, woken: Woken) -> Result<()> {
         match woken {
-            Woken::Quit => self.quit = true,
-            Woken::Suspend => self.suspend()?,
-            Woken::Continued => self.take_over()?,
+            Woken::Signal(Asked::Quit) => self.quit = true,
+            Woken::Signal(Asked::Suspend) => self.suspend()?,
+            // After a stop of our own the terminal was taken over already. Doing it twice would make it
+            // forget where the shell's cursor was.
+            Woken::Signal(Asked::Continued) if std::mem::take(&mut self.stopped) => {}
+            Woken::Signal(Asked::Continued) => self.take_over()?,
             Woken::Input(Some(Ok(event))) => self.input(event),
             // The terminal is gone.
             Woken::Input(None | Some(Err(_))) => self.quit = true,
@@ -280,6 +289,7 @@ impl Loop {
                 self.link = Link::Gone;
                 self.tell(Msg::EngineGone(format!("{error:#}")));
             }
+            Woken::Kept(msg) => self.tell(*msg),
             Woken::Written => {
                 self.quit |= self.output.broken();
                 if self.slow_link == SlowLink::Auto {
@@ -325,6 +335,9 @@ impl Loop {
             let Some(event) = events.try_recv() else { break };
             self.tell(Msg::Engine(event));
         }
+        while let Some(msg) = self.store.try_answer() {
+            self.tell(msg);
+        }
         let Link::Open { snapshot, .. } = &self.link else { return };
         if snapshot.has_changed().unwrap_or(false) {
             self.snapshot();
@@ -343,6 +356,8 @@ impl Loop {
             TermEvent::Resize(columns, rows) => {
                 self.terminal.backend_mut().set_size(columns, rows);
                 self.tell(Msg::Resize(columns, rows));
+                // It may have been smaller in between, and lost what was cut off.
+                self.anew = true;
             }
             TermEvent::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollUp => self.tell(Msg::Wheel(-WHEEL)),
@@ -381,6 +396,9 @@ impl Loop {
     fn tell(&mut self, msg: Msg) {
         let mut waiting = VecDeque::from([msg]);
         while let Some(msg) = waiting.pop_front() {
+            if let Some(what) = self.witness.sees(&self.app, &msg) {
+                self.store.keep(what);
+            }
             for effect in update(&mut self.app, msg) {
                 match self.perform(effect) {
                     Ok(Some(answer)) => waiting.push_back(answer),
@@ -394,46 +412,19 @@ impl Loop {
     fn perform(&mut self, effect: Effect) -> Result<Option<Msg>> {
         match effect {
             Effect::Engine(command) => self.backlog.push_back(command),
-            Effect::Record(change) => self.record(&change)?,
-            Effect::Session(op) => return self.session(op),
-            Effect::Remember(prompt) => self.store.remember(&prompt)?,
+            Effect::Record(change) => self.store.keep(What::Change(change)),
+            Effect::Session(op) => self.store.ask(op),
+            Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Theme(name) => {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));
             }
-            Effect::Redraw => self.redraw()?,
+            Effect::Redraw => (self.anew, self.app.dirty) = (true, true),
             Effect::Suspend => self.suspend()?,
             Effect::Quit => self.quit = true,
         }
         Ok(None)
-    }
-
-    fn record(&mut self, change: &Change) -> Result<()> {
-        self.store.record(change).context("this conversation cannot be saved")
-    }
-
-    fn session(&mut self, op: SessionOp) -> Result<Option<Msg>> {
-        Ok(match op {
-            SessionOp::New => {
-                self.store.begin();
-                None
-            }
-            SessionOp::List => Some(Msg::Sessions(self.store.list()?)),
-            SessionOp::Open(id) => {
-                let changes = self.store.open(&id)?;
-                Some(Msg::SessionOpened(id, changes))
-            }
-            SessionOp::Rename(id, title) => {
-                self.store.rename(&id, &title)?;
-                None
-            }
-            SessionOp::Delete(id) => {
-                self.store.delete(&id)?;
-                None
-            }
-            SessionOp::Search(query) => Some(Msg::Found(self.store.search(&query)?)),
-        })
     }
 
     /// Gives the engine what it has room for; the loop never waits for it.
@@ -448,6 +439,10 @@ impl Loop {
     }
 
     fn draw(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.anew) {
+            self.terminal.backend_mut().forget();
+            self.terminal.clear()?;
+        }
         let (app, theme, screen) = (&self.app, &self.theme, &mut self.screen);
         let mut drawn = app.drawn;
         self.terminal.draw(|frame| drawn = screen.draw(app, theme, frame))?;
@@ -459,19 +454,12 @@ impl Loop {
         Ok(())
     }
 
-    /// Everything is drawn anew with the next frame.
-    fn redraw(&mut self) -> Result<()> {
-        self.terminal.backend_mut().forget();
-        self.terminal.clear()?;
-        self.app.dirty = true;
-        Ok(())
-    }
-
     fn suspend(&mut self) -> Result<()> {
-        self.store.flush()?;
+        self.store.settle();
         self.output.settle();
         term::leave();
         term::stop();
+        self.stopped = true;
         self.take_over()
     }
 
@@ -481,17 +469,19 @@ impl Loop {
         let (columns, rows) = term::size();
         self.terminal.backend_mut().set_size(columns, rows);
         self.tell(Msg::Resize(columns, rows));
-        self.redraw()
+        self.anew = true;
+        Ok(())
     }
 
-    async fn end(mut self) -> Result<()> {
+    async fn end(mut self) -> Option<Left> {
         // What is being written is kept as far as it came.
         self.drain().await;
+        self.tell(Msg::Leaving);
         self.output.settle();
-        let saved = self.store.flush();
+        let left = self.store.close();
         // The process ends with its threads; a model that is being read need not be waited for.
         drop(self.link);
-        saved
+        left
     }
 }
 

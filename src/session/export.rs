@@ -1,8 +1,10 @@
 //! A conversation for other programs: Markdown for people, JSON for scripts.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::Loaded;
@@ -148,9 +150,66 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Writes Markdown or JSON into a file that is not there yet: whole, or not at all.
+pub fn to_new_file(loaded: &Loaded, as_json: bool, path: &Path) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
+    if as_json {
+        writeln!(file, "{}", json(loaded, false)?).with_context(what)?;
+    } else {
+        let mut out = io::BufWriter::new(&mut file);
+        markdown(loaded, &mut out).and_then(|()| out.flush()).with_context(what)?;
+    }
+    file.as_file().sync_data().with_context(what)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already, and is left alone: give another name", path.display())
+        }
+        Err(error) => Err(error.error).with_context(what),
+    }
+}
+
+/// The same in a folder, under this name with a number behind it if there are such files already.
+/// Gives where it is.
+pub fn to_folder(loaded: &Loaded, as_json: bool, folder: &Path, name: &str) -> Result<PathBuf> {
+    let end = if as_json { "json" } else { "md" };
+    for n in 1..1000 {
+        let name = if n == 1 { format!("{name}.{end}") } else { format!("{name}-{n}.{end}") };
+        let path = folder.join(name);
+        if fs::symlink_metadata(&path).is_ok() {
+            continue;
+        }
+        match to_new_file(loaded, as_json, &path) {
+            // Somebody else was faster.
+            Err(_) if fs::symlink_metadata(&path).is_ok() => {}
+            written => return written.map(|()| path),
+        }
+    }
+    bail!("there are too many files called {name} in {}: give another name", folder.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_file_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = Loaded::of(crate::chat::Chat::default(), None, 0, 0);
+        let first = to_folder(&loaded, false, dir.path(), "a").unwrap();
+        let second = to_folder(&loaded, false, dir.path(), "a").unwrap();
+        let json = to_folder(&loaded, true, dir.path(), "a").unwrap();
+        let names = [&first, &second, &json].map(|path| path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(names, ["a.md", "a-2.md", "a.json"]);
+        assert!(fs::read_to_string(&first).unwrap().starts_with("# Untitled\n"));
+        fs::write(&first, "mine").unwrap();
+        assert!(to_new_file(&loaded, false, &first).unwrap_err().to_string().contains("is there already"));
+        assert_eq!(fs::read_to_string(&first).unwrap(), "mine");
+        assert!(to_new_file(&loaded, false, &first.join("x")).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing half written is left");
+    }
 
     #[test]
     fn code_that_was_cut_off_is_closed() {

@@ -10,7 +10,8 @@ use super::header::{BEGINNING, Header};
 use super::lines::{Found, Lines};
 use super::rules::{LARGEST_FILE, LONGEST_LINE, MOST_NOTES};
 use super::wire::Line;
-use crate::chat::{Chat, What};
+use crate::chat::{Change, Chat, What};
+use crate::protocol::{Alterations, Event, ModelInfo, Role, Sampling};
 
 /// A session as it was read.
 #[derive(Debug, Clone)]
@@ -21,11 +22,39 @@ pub struct Loaded {
     pub chat: Chat,
     /// The model that answered last; empty if none is named.
     pub model: String,
+    /// The same in full; none if no line tells it.
+    pub info: Option<ModelInfo>,
+    /// How tokens were chosen last; none if nothing was answered.
+    pub sampling: Option<Sampling>,
+    /// What was altered in the routing at the end.
+    pub alterations: Alterations,
     /// What a reader should know: lines that could not be read, and the like.
     pub notes: Vec<String>,
     /// When the last line was written, in milliseconds since 1970.
     pub written: u64,
     pub(super) tail: Tail,
+}
+
+impl Loaded {
+    /// Bytes of its file that were read: what follows them was cut off, or written since.
+    pub fn bytes(&self) -> u64 {
+        self.tail.whole
+    }
+
+    /// A conversation that is in memory alone, as it would have been read.
+    pub fn of(chat: Chat, info: Option<ModelInfo>, created: u64, written: u64) -> Self {
+        Self {
+            header: Header::new(created),
+            chat,
+            model: info.as_ref().map_or_else(String::new, |info| info.name.clone()),
+            info,
+            sampling: None,
+            alterations: Alterations::default(),
+            notes: Vec::new(),
+            written,
+            tail: Tail { whole: 0, lacks_end: false },
+        }
+    }
 }
 
 /// How a file ends.
@@ -86,24 +115,47 @@ pub(super) fn open_plain(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
+/// An error if this file is no session, from its first line alone.
+pub fn check(path: &Path) -> Result<()> {
+    let file = open_plain(path)?;
+    let mut lines = Lines::new(BufReader::new(&file), LONGEST_LINE);
+    let what = || format!("cannot read {}", path.display());
+    let parsed = match lines.read().with_context(what)? {
+        Found::TooLong => bail!("{} is not a session: its first line has no end", path.display()),
+        Found::End => return Ok(()),
+        Found::Unended if is_beginning(&lines.line) => return Ok(()),
+        Found::Whole | Found::Unended => Header::parse(&lines.line),
+    };
+    parsed.map(drop).with_context(what)
+}
+
 /// Reads a session and rebuilds its conversation.
 pub fn load(path: &Path) -> Result<Loaded> {
     from_file(&open_plain(path)?).with_context(|| format!("cannot read {}", path.display()))
 }
 
 pub(super) fn from_file(file: &File) -> Result<Loaded> {
-    let (mut chat, mut model) = (Chat::default(), String::new());
-    let scan = scan(file, |_, what| match what {
-        What::Change(change) => chat.apply(&change),
-        What::Model { info, .. } => {
-            model = info.name;
-            Ok(())
+    let (mut chat, mut info) = (Chat::default(), None);
+    let (mut last_sampling, mut altered) = (None, Alterations::default());
+    let scan = scan(file, |_, what| {
+        match what {
+            What::Change(change) => {
+                chat.apply(&change)?;
+                if let Change::Add { role: Role::Assistant, sampling, alterations, .. } = change {
+                    last_sampling = sampling.or(last_sampling.take());
+                    altered = alterations.unwrap_or_default();
+                }
+            }
+            What::Model { info: new, .. } => info = Some(*new),
+            What::Engine(Event::Altered { alterations }) => altered = alterations,
+            _ => {}
         }
-        _ => Ok(()),
+        Ok(())
     })?;
     let written = scan.header.created.saturating_add(scan.last);
     let (header, notes, tail) = (scan.header, scan.notes.all(), scan.tail);
-    Ok(Loaded { header, chat, model, notes, written, tail })
+    let model = info.as_ref().map_or_else(String::new, |info: &ModelInfo| info.name.clone());
+    Ok(Loaded { header, chat, model, info, sampling: last_sampling, alterations: altered, notes, written, tail })
 }
 
 /// Reads line by line. `each` hears what every line says and how many milliseconds after the creation;

@@ -7,12 +7,15 @@
 //! * [`Writer`]: appends to one session, which no other window can write meanwhile.
 //! * [`replay::load`]: a session or the output of `bit-axon trace`, to be played.
 //! * [`search`], [`export`]: text in all sessions; Markdown and JSON.
+//! * [`History`]: the prompts of earlier times, beside the sessions.
 
 pub mod export;
 mod header;
+mod history;
 mod lines;
 mod load;
 mod name;
+mod preview;
 pub mod replay;
 mod routing;
 mod rules;
@@ -25,8 +28,11 @@ mod wire;
 mod writer;
 
 pub use header::{Header, NewerVersion};
-pub use load::{Loaded, load};
+pub use history::History;
+pub use load::{Loaded, check, load};
+pub use name::new as name;
+pub use preview::preview;
 pub use store::{Access, Opened, Store, open, open_or_create};
 pub use summary::Summary;
-pub use times::{date_and_time, now_ms};
+pub use times::{ago, date_and_time, now_ms};
 pub use writer::Writer;

@@ -6,7 +6,7 @@ use super::times;
 const WORDS: usize = 40;
 
 /// A name for a session that begins now with this text: `20260726-154233-why-is-the-sky-blue`.
-pub(super) fn new(ms: u64, text: &str) -> String {
+pub fn new(ms: u64, text: &str) -> String {
     let mut words = String::new();
     for c in text.chars().flat_map(char::to_lowercase) {
         if words.len() + c.len_utf8() > WORDS {

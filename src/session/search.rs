@@ -37,6 +37,8 @@ pub struct Hit {
 
 /// Characters of an excerpt on either side.
 const AROUND: usize = 40;
+/// Lines after which whoever waits is asked whether they still do.
+const LINES: u64 = 4096;
 
 /// What of a line matters here. The rest, which is most of it, is passed over without being kept.
 #[derive(Deserialize, Default)]
@@ -71,14 +73,25 @@ struct Ended {
 /// Looks for a text in every session of a folder, newest first, until `hit` has enough. Sessions that
 /// cannot be read are passed over, and named in what is returned.
 pub fn search(store: &Store, text: &str, mut hit: impl FnMut(Hit) -> ControlFlow<()>) -> Result<Vec<String>> {
+    search_some(store, text, None, |found| found.map_or(ControlFlow::Continue(()), &mut hit))
+}
+
+/// The same without the session of this name. `each` also hears none now and then while nothing is
+/// found, so that it can end a search that nobody waits for any more.
+pub fn search_some(
+    store: &Store,
+    text: &str,
+    except: Option<&str>,
+    mut each: impl FnMut(Option<Hit>) -> ControlFlow<()>,
+) -> Result<Vec<String>> {
     let wanted = folded(text.trim());
     if wanted.is_empty() {
         bail!("there is nothing to search for");
     }
     let mut problems = Vec::new();
-    for id in store.ids()? {
+    for id in store.ids()?.into_iter().filter(|id| except != Some(id)) {
         let path = store.path(&id)?;
-        match in_file(&path, &id, &wanted, &mut hit) {
+        match in_file(&path, &id, &wanted, &mut each) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
             Err(error) => problems.push(format!("{id}: {error:#}")),
@@ -91,7 +104,7 @@ fn in_file(
     path: &Path,
     id: &str,
     wanted: &str,
-    hit: &mut impl FnMut(Hit) -> ControlFlow<()>,
+    each: &mut impl FnMut(Option<Hit>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     let mut lines = Lines::new(BufReader::with_capacity(1 << 16, open_plain(path)?), LONGEST_LINE);
     if lines.read()? == Found::Whole {
@@ -100,16 +113,14 @@ fn in_file(
     let mut title = String::new();
     // Answers that are being written; a program that was killed leaves them so.
     let mut open: HashMap<usize, String> = HashMap::new();
-    let mut look = |title: &str, message, role, text: &str| match find(text, wanted) {
-        None => ControlFlow::Continue(()),
-        Some((before, found, after)) => {
-            hit(Hit { id: id.to_owned(), title: title.to_owned(), message, role, before, found, after })
-        }
-    };
     loop {
         if lines.read()? == Found::End {
             break;
         }
+        if lines.number.is_multiple_of(LINES) && each(None).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let mut look = |title: &str, message, role, text: &str| tell(each, id, wanted, title, message, role, text);
         let Ok(spoken) = serde_json::from_slice::<Spoken>(&lines.line) else { continue };
         let mut flow = ControlFlow::Continue(());
         if let Some(token) = spoken.tok {
@@ -140,11 +151,24 @@ fn in_file(
     let mut left: Vec<_> = open.into_iter().collect();
     left.sort_unstable_by_key(|(m, _)| *m);
     for (m, text) in left {
-        if look(&title, Some(m), Some(Role::Assistant), &text).is_break() {
+        if tell(each, id, wanted, &title, Some(m), Some(Role::Assistant), &text).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(each(None))
+}
+
+fn tell(
+    each: &mut impl FnMut(Option<Hit>) -> ControlFlow<()>,
+    id: &str,
+    wanted: &str,
+    title: &str,
+    message: Option<usize>,
+    role: Option<Role>,
+    text: &str,
+) -> ControlFlow<()> {
+    let Some((before, found, after)) = find(text, wanted) else { return ControlFlow::Continue(()) };
+    each(Some(Hit { id: id.to_owned(), title: title.to_owned(), message, role, before, found, after }))
 }
 
 /// Case taken away: by way of the upper case, where `ß` and `SS`, and both small sigmas, are the same.

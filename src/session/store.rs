@@ -107,7 +107,7 @@ impl Store {
     }
 
     /// The session that is meant: by its whole name, the beginning or another part of it that no other
-    /// has, or `latest`.
+    /// has, its title, or `latest`.
     pub fn find(&self, wanted: &str) -> Result<String> {
         let ids = self.ids()?;
         if wanted == "latest" {
@@ -124,6 +124,14 @@ impl Store {
                 [one] => return Ok(one.clone()),
                 [first, second, ..] => bail!("`{wanted}` could be {first} or {second}: give more of the name"),
             }
+        }
+        let called = |summary: &Summary| summary.title.to_lowercase() == wanted.trim().to_lowercase();
+        match self.list()?.into_iter().filter(called).collect::<Vec<_>>().as_slice() {
+            [one] if !wanted.trim().is_empty() => return Ok(one.id.clone()),
+            [first, second, ..] if !wanted.trim().is_empty() => {
+                bail!("`{wanted}` is the title of {} and of {}: give the name", first.id, second.id)
+            }
+            _ => {}
         }
         bail!("there is no session `{wanted}` in {}: `bit-axon sessions` lists them", self.folder.display())
     }
@@ -162,19 +170,26 @@ impl Store {
 
     /// A copy of a session under a new name, to go on with instead of it. `chat` is its first message.
     pub fn fork(&self, id: &str) -> Result<(Loaded, Writer)> {
-        let from = self.path(id)?;
-        let loaded = load::load(&from)?;
+        self.fork_file(&self.path(id)?, None)
+    }
+
+    /// The same of a file that may be anywhere; of its first so many bytes, if more was written since it
+    /// was read. A half line among them is left out.
+    pub fn fork_file(&self, from: &Path, bytes: Option<u64>) -> Result<(Loaded, Writer)> {
+        let loaded = load::load(from)?;
+        let whole = bytes.map_or(loaded.tail.whole, |bytes| bytes.min(loaded.tail.whole));
         // Its lines keep their times, which count from the same beginning.
         let mut header = Header::new(loaded.header.created);
-        header.forked_from = Some(id.to_owned());
+        header.forked_from = from.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let mut writer = self.begin(&header, now_ms(), &loaded.chat.name())?;
-        let copied = copy_lines(&from, writer.path(), loaded.tail.whole);
+        let copied = copy_lines(from, writer.path(), whole);
         if let Err(error) = copied {
             let _ = fs::remove_file(writer.path());
             return Err(error).with_context(|| format!("cannot copy {}", from.display()));
         }
-        writer = Writer::resume(writer.file()?, writer.path(), &load::load(writer.path())?)?;
-        Ok((loaded, writer))
+        let copy = load::load(writer.path())?;
+        writer = Writer::resume(writer.file()?, writer.path(), &copy)?;
+        Ok((copy, writer))
     }
 
     /// Names a session; an error if another window writes it.
@@ -264,13 +279,13 @@ fn lock(file: &File) -> Result<(), String> {
 }
 
 /// Chats are for nobody else's eyes.
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options.append(true).read(true)
 }
 
-fn private_folder(folder: &Path) -> std::io::Result<()> {
+pub(super) fn private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -29,6 +29,19 @@ pub fn date_and_time(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
+/// How long ago that was, for people, wherever they live: `12 min ago`; the date if it was long ago.
+pub fn ago(now: u64, then: u64) -> String {
+    let minutes = now.saturating_sub(then) / 60_000;
+    match minutes {
+        0 => "just now".into(),
+        1..60 => format!("{minutes} min ago"),
+        60..1440 => format!("{} h ago", minutes / 60),
+        1440..2880 => "yesterday".into(),
+        2880..14_400 => format!("{} days ago", minutes / 1440),
+        _ => date_and_time(then)[..10].to_owned(),
+    }
+}
+
 /// `20260726-154233`, which sorts as the times do.
 pub(super) fn for_a_name(ms: u64) -> String {
     let (year, month, day, hour, minute, second) = parts(ms);
@@ -46,6 +59,12 @@ mod tests {
         assert_eq!(for_a_name(951_782_400_000), "20000229-000000");
         assert_eq!(for_a_name(1_785_080_553_999), "20260726-154233");
         assert_eq!(date_and_time(4_107_542_400_000), "2100-03-01 00:00");
+        let ago = |minutes: u64| ago(1_785_080_553_999, 1_785_080_553_999 - minutes * 60_000);
+        let told = [0, 59, 60, 1439, 1440, 3000, 14_399, 14_400].map(ago);
+        let want = ["just now", "59 min ago", "1 h ago", "23 h ago", "yesterday", "2 days ago", "9 days ago"];
+        assert_eq!((&told[..7], told[7].as_str()), (&want.map(String::from)[..], "2026-07-16"));
+        assert_eq!(super::ago(0, u64::MAX), "just now");
+        super::ago(u64::MAX, 0);
         // The largest number is no reason to panic.
         date_and_time(u64::MAX);
     }

@@ -53,6 +53,11 @@ impl HeatPolicy {
         Self { limits, phase: None, halvings: 0, in_band_s: 0.0, seen_s: f64::NEG_INFINITY }
     }
 
+    /// A policy that goes on where another ended: with the batch halved so often, until it is cooler.
+    pub fn halved(limits: HeatLimits, halvings: u32) -> Self {
+        Self { halvings: halvings.min(MOST_HALVINGS), ..Self::new(limits) }
+    }
+
     /// Takes the newest reading, or the news that there is none, at this time in seconds; gives the
     /// phase that holds now, none if it is not known.
     ///

@@ -7,7 +7,8 @@ use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 use ratatui::style::{Color, Modifier};
-use unicode_width::UnicodeWidthStr;
+
+use super::shown::{Shown, columns, most_columns, unsure};
 
 /// A backend that collects bytes.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct CellWriter {
     shown: Option<bool>,
     /// Where the cursor shall be after the frame.
     wanted: Option<Position>,
+    sent: Shown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +48,8 @@ impl CellWriter {
     /// For a terminal of this size, of which nothing else is known.
     pub fn new(columns: u16, rows: u16) -> Self {
         let size = Size { width: columns, height: rows };
-        Self { bytes: Vec::new(), size, at: None, pen: None, shown: None, wanted: None }
+        let sent = Shown::new(columns, rows);
+        Self { bytes: Vec::new(), size, at: None, pen: None, shown: None, wanted: None, sent }
     }
 
     /// The terminal has this size now.
@@ -105,6 +108,33 @@ impl CellWriter {
         let _ = write!(self.bytes, "\x1b[{codes}m");
         self.pen = Some(pen);
     }
+
+    fn put(&mut self, x: u16, y: u16, cell: &Cell) {
+        self.go(x, y);
+        self.dip(Pen { fg: cell.fg, bg: cell.bg, modifier: cell.modifier });
+        let symbol = cell.symbol();
+        let (usual, most) = (columns(symbol), most_columns(symbol));
+        let behind = x + usual as u16;
+        if !unsure(symbol) {
+            self.bytes.extend_from_slice(symbol.as_bytes());
+            // At the right edge some terminals wrap and some wait.
+            self.at = (behind < self.size.width).then_some(Position { x: behind, y });
+        } else if usize::from(x) + most > usize::from(self.size.width) {
+            // It might go on in the next row.
+            self.bytes.push(b'?');
+            self.bytes.extend(std::iter::repeat_n(b' ', usual.saturating_sub(1)));
+            self.at = None;
+        } else {
+            if usual > 1 {
+                // A terminal that takes fewer columns would leave what stood in the others.
+                self.bytes.extend(std::iter::repeat_n(b' ', usual));
+                self.at = None;
+                self.go(x, y);
+            }
+            self.bytes.extend_from_slice(symbol.as_bytes());
+            self.at = None;
+        }
+    }
 }
 
 fn color(codes: &mut String, color: Color, base: u8) {
@@ -133,18 +163,6 @@ fn color(codes: &mut String, color: Color, base: u8) {
     codes.push_str(&format!("{code};"));
 }
 
-/// True if terminals may disagree about how far the cursor moves behind it: all but single characters
-/// of scripts and marks whose width is old and settled.
-fn unsure(symbol: &str) -> bool {
-    let mut chars = symbol.chars();
-    let (Some(c), None) = (chars.next(), chars.next()) else { return true };
-    !matches!(c,
-        ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{391}'..='\u{482}' | '\u{48a}'..='\u{52f}'
-        | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}' | '\u{2190}'..='\u{21ff}' | '\u{2200}'..='\u{22ff}'
-        | '\u{2400}'..='\u{2426}' | '\u{2500}'..='\u{25fc}' | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}'
-        | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{fffd}')
-}
-
 impl Backend for CellWriter {
     type Error = io::Error;
 
@@ -152,16 +170,27 @@ impl Backend for CellWriter {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
+        let mut sent = std::mem::take(&mut self.sent);
+        let mut places: Vec<(u16, u16)> = Vec::new();
+        let mut in_order = true;
         for (x, y, cell) in content {
-            self.go(x, y);
-            self.dip(Pen { fg: cell.fg, bg: cell.bg, modifier: cell.modifier });
-            let symbol = cell.symbol();
-            self.bytes.extend_from_slice(symbol.as_bytes());
-            let next = x + symbol.width() as u16;
-            // At the right edge some terminals wrap and some wait.
-            let known = !unsure(symbol) && next < self.size.width;
-            self.at = known.then_some(Position { x: next, y });
+            sent.put(x, y, cell);
+            places.push((y, x));
+            let (usual, most) = (columns(cell.symbol()), most_columns(cell.symbol()));
+            // What it may have run over is sent again.
+            places.extend((usual..most).map(|over| (y, x.saturating_add(over as u16))));
+            in_order &= usual == most;
         }
+        if !in_order {
+            places.sort_unstable();
+            places.dedup();
+        }
+        for (y, x) in places {
+            if let Some(cell) = sent.at(x, y) {
+                self.put(x, y, cell);
+            }
+        }
+        self.sent = sent;
         Ok(())
     }
 
@@ -194,6 +223,7 @@ impl Backend for CellWriter {
     fn clear(&mut self) -> io::Result<()> {
         self.dip(PLAIN);
         self.bytes.extend_from_slice(b"\x1b[2J");
+        self.sent.clear(self.size.width, self.size.height);
         Ok(())
     }
 
@@ -246,8 +276,22 @@ mod tests {
     #[test]
     fn where_terminals_disagree_the_cursor_is_placed_anew() {
         let mut writer = CellWriter::new(80, 24);
-        let (family, wide, x) = (Cell::new("👩‍👩‍👧"), Cell::new("漢"), Cell::new("x"));
-        writer.draw([(0, 0, &family), (2, 0, &wide), (4, 0, &x), (79, 0, &x), (0, 1, &x)].into_iter()).unwrap();
-        assert_eq!(said(&mut writer), "\x1b[1;1H\x1b[0m👩‍👩‍👧\x1b[1;3H漢x\x1b[74Cx\x1b[2;1Hx");
+        let (letter, wide, x) = (Cell::new("א"), Cell::new("漢"), Cell::new("x"));
+        writer.draw([(0, 0, &letter), (1, 0, &wide), (3, 0, &x), (79, 0, &x), (0, 1, &x)].into_iter()).unwrap();
+        assert_eq!(said(&mut writer), "\x1b[1;1H\x1b[0mא\x1b[1;2H漢x\x1b[75Cx\x1b[2;1Hx");
+    }
+
+    #[test]
+    fn what_a_symbol_may_have_run_over_is_sent_again() {
+        let mut writer = CellWriter::new(12, 1);
+        let (family, border) = (Cell::new("👩‍👩‍👧"), Cell::new("|"));
+        writer.draw([(5, 0, &border)].into_iter()).unwrap();
+        said(&mut writer);
+        // Six columns in some terminals: blanks first, where it takes fewer than two; then the border anew.
+        writer.draw([(2, 0, &family)].into_iter()).unwrap();
+        assert_eq!(said(&mut writer), "\x1b[1;3H  \x1b[1;3H👩‍👩‍👧\x1b[1;5H |  ");
+        // At the edge of the screen it could go on in the next row.
+        writer.draw([(10, 0, &family)].into_iter()).unwrap();
+        assert_eq!(said(&mut writer), "\x1b[2C? ");
     }
 }

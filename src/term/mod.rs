@@ -2,13 +2,17 @@
 
 pub mod cells;
 pub mod output;
+mod shown;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crossterm::terminal;
 
-/// Alternate screen, bracketed paste, cursor hidden.
-const ENTER: &str = "\x1b[?1049h\x1b[?2004h\x1b[?25l";
+/// Alternate screen, bracketed paste, cursor hidden. The terminal remembers its colours with the cursor.
+const ENTER: &str = "\x1b[0m\x1b[?1049h\x1b[?2004h\x1b[?25l";
 /// The reverse, mouse reports off too, colours plain.
 const LEAVE: &str = "\x1b[?1000l\x1b[?1006l\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l";
 /// Wheel and buttons, in the form that has no limit of columns.
@@ -32,11 +36,21 @@ pub fn enter(mouse: bool) -> io::Result<()> {
     out.flush()
 }
 
-/// Gives it back. A terminal that is gone is no error.
+/// How long a terminal that takes nothing is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Gives it back. A terminal that is gone is no error, and one that is stuck (a dead connection, Ctrl-S)
+/// is not waited for: whoever ends this program wants it to end.
 pub fn leave() {
-    let mut out = io::stdout();
-    let _ = out.write_all(LEAVE.as_bytes());
-    let _ = out.flush();
+    let (done, waited) = mpsc::channel();
+    let write = move || {
+        let mut out = io::stdout();
+        let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
+        let _ = done.send(());
+    };
+    if thread::Builder::new().name("leave".into()).spawn(write).is_ok() {
+        let _ = waited.recv_timeout(PATIENCE);
+    }
     let _ = terminal::disable_raw_mode();
 }
 

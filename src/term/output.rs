@@ -15,6 +15,22 @@ const STALL: Duration = Duration::from_millis(150);
 /// After this long without a stall the link counts as fast again.
 const FAST_AFTER: Duration = Duration::from_secs(60);
 
+/// Whether writes have stalled of late.
+#[derive(Default)]
+struct Stalls {
+    last: Option<Instant>,
+}
+
+impl Stalls {
+    /// A write took so long, and ended now; true if the link counts as slow.
+    fn wrote(&mut self, took: Duration, now: Instant) -> bool {
+        if took > STALL {
+            self.last = Some(now);
+        }
+        self.last.is_some_and(|at| now.duration_since(at) < FAST_AFTER)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     busy: AtomicBool,
@@ -37,15 +53,12 @@ impl Output {
         let shared = Arc::new(Shared::default());
         let its = Arc::clone(&shared);
         std::thread::Builder::new().name("terminal".into()).spawn(move || {
-            let mut last_stall: Option<Instant> = None;
+            let mut stalls = Stalls::default();
             for frame in incoming {
                 let begun = Instant::now();
                 let written = out.write_all(&frame).and_then(|()| out.flush());
                 its.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
-                if begun.elapsed() > STALL {
-                    last_stall = Some(Instant::now());
-                }
-                its.slow.store(last_stall.is_some_and(|at| at.elapsed() < FAST_AFTER), Ordering::Relaxed);
+                its.slow.store(stalls.wrote(begun.elapsed(), Instant::now()), Ordering::Relaxed);
                 its.broken.fetch_or(written.is_err(), Ordering::Relaxed);
                 its.busy.store(false, Ordering::Release);
                 its.done.notify_one();
@@ -113,6 +126,17 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_stall_makes_the_link_slow_until_a_minute_goes_well() {
+        let begun = Instant::now();
+        let mut stalls = Stalls::default();
+        let mut wrote =
+            |at_s: u64, took_ms: u64| stalls.wrote(Duration::from_millis(took_ms), begun + Duration::from_secs(at_s));
+        let seen = [(0, 5), (1, 150), (2, 151), (3, 1), (61, 1), (62, 1), (63, 2000), (100, 900), (150, 0), (160, 0)];
+        let slow = seen.map(|(at_s, took_ms)| wrote(at_s, took_ms));
+        assert_eq!(slow, [false, false, true, true, true, false, true, true, true, false]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::protocol::{FinishReason, Role};
 
 /// Columns left of the text: the mark of the chosen message, and a gap.
 const MARGIN: u16 = 2;
+/// Lines that are made room for at once while an answer grows.
+const STEP: i64 = 4;
 /// Messages whose layout is kept: many screens full.
 const KEPT: usize = 400;
 
@@ -76,7 +78,7 @@ impl View<'_> {
     fn top(&mut self, rows: i64) -> (Anchor, bool) {
         let count = self.app.chat.path().len();
         let mut at = match self.app.scroll {
-            Scroll::Follow => return (self.last_screen(rows), true),
+            Scroll::Follow => return (self.follow(rows), true),
             Scroll::At(at) if at.place >= count => return (self.last_screen(rows), true),
             Scroll::At(at) => at,
         };
@@ -98,6 +100,38 @@ impl View<'_> {
         }
         // The last blank line need not be seen.
         (self.last_screen(rows), true)
+    }
+
+    /// The end, as it grows. Moving everything up by a line for each line that is written costs most of
+    /// what is sent to the terminal, so several are made room for at once.
+    fn follow(&mut self, rows: i64) -> Anchor {
+        let exact = self.last_screen(rows);
+        let step = if self.app.slow_link { rows / 2 } else { (rows / 7).min(STEP) };
+        let held = self.app.drawn.top;
+        if self.ahead(exact, held).is_some_and(|lines| lines < step.max(1)) {
+            return held;
+        }
+        let writes = self.app.running.is_some() && exact != Anchor::default();
+        if writes { self.down(exact, step - 1) } else { exact }
+    }
+
+    /// Lines from one anchor to a later one; none if it is not later.
+    fn ahead(&mut self, from: Anchor, to: Anchor) -> Option<i64> {
+        if to.place < from.place || to.place >= self.app.chat.path().len() {
+            return None;
+        }
+        let between: i64 = (from.place..to.place).map(|place| self.rows(place)).sum();
+        Some(between + to.line - from.line).filter(|lines| *lines >= 0)
+    }
+
+    /// So many lines further down, but not beyond the last message.
+    fn down(&mut self, mut at: Anchor, lines: i64) -> Anchor {
+        at.line += lines.max(0);
+        while at.place + 1 < self.app.chat.path().len() && at.line >= self.rows(at.place) {
+            at.line -= self.rows(at.place);
+            at.place += 1;
+        }
+        at
     }
 
     fn last_screen(&mut self, rows: i64) -> Anchor {
@@ -204,7 +238,10 @@ fn foot(app: &App, theme: &Theme, id: NodeId, node: &Node) -> Option<Line<'stati
         Some(End::Failed(why)) => (format!("■ {}", super::text::one_line(why)), theme.bad),
         Some(End::Done(_)) => return None,
         None => {
-            let running = app.running.as_ref().filter(|running| running.node == id)?;
+            let Some(running) = app.running.as_ref().filter(|running| running.node == id) else {
+                let cut_off = node.role == Role::Assistant;
+                return cut_off.then(|| Line::styled("■ cut off: the program was ended", theme.dim));
+            };
             let words = match (running.stopping, running.prefill) {
                 (true, _) => "stopping…".to_owned(),
                 (false, _) if running.first_token.is_some() => return None,
@@ -240,6 +277,9 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
             );
             lines.push(Line::styled(size, theme.dim));
         }
+    }
+    if app.sessions.opening.is_some() {
+        lines.push(Line::styled("Reading the conversation…", theme.warn));
     }
     lines.push(Line::default());
     for (action, what) in [

@@ -92,7 +92,7 @@ fn figures(newest: &Sensed, limits: HeatLimits, theme: &Theme, columns: usize) -
             lines.extend(said(reason, theme.dim));
             lines
         }
-        SensorState::Problem { problem, .. } => said(&format!("No temperature: the sensor {problem}"), theme.warn),
+        SensorState::Problem { problem, .. } => said(&format!("The sensor gives nothing: {problem}"), theme.warn),
         SensorState::Reading { reading, .. } => {
             figures = of_reading(reading, limits, theme);
             Vec::new()

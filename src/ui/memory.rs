@@ -43,6 +43,14 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         row("rewind", memory.rewind, memory.rewind_budget),
         row("scratch", memory.scratch, all),
     ];
+    if let Some(device) = &memory.device {
+        let more = format!("  peak {}, cached {}", bytes(device.peak), bytes(device.cache));
+        lines.push(Line::from(vec![
+            Span::styled(format!("{:<NAME$}", "mlx"), theme.dim),
+            Span::styled(format!("{:>NUMBER$}", bytes(device.active)), theme.text),
+            Span::styled(more, theme.dim),
+        ]));
+    }
     if let Some(machine) = &app.shown.machine {
         lines.push(row("process", machine.process, machine.total));
         lines.push(row("machine", machine.used, machine.total));

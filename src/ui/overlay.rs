@@ -78,8 +78,18 @@ fn draw_search(theme: &Theme, search: &Search, area: Rect, frame: &mut Frame<'_>
     let inner = margin(popup(theme, title, (90, 20), area, frame));
     query(theme, &search.list.query, 0, inner, frame);
     let columns = usize::from(inner.width);
-    if search.hits.is_empty() && !search.list.query.trim().is_empty() {
-        put(frame, inner, 2, &Line::styled("It is not there.", theme.dim));
+    let count = search.hits.len();
+    match (count, search.waiting) {
+        (0, true) => put(frame, inner, 2, &Line::styled("Searching…", theme.dim)),
+        (0, false) if !search.list.query.trim().is_empty() => {
+            put(frame, inner, 2, &Line::styled("It is not there.", theme.dim));
+        }
+        (0, false) => {}
+        (_, waiting) => {
+            let more = if waiting { ", searching…" } else { "" };
+            let words = format!("{} of {count}{more}", search.list.at + 1);
+            put(frame, inner, 1, &Line::styled(words, theme.dim));
+        }
     }
     let rows = usize::from(inner.height.saturating_sub(2));
     let top = search.list.at.saturating_sub(rows.saturating_sub(1));

@@ -10,6 +10,7 @@ use super::text::{clean, cut, width};
 use super::theme::Theme;
 use crate::app::action::Action;
 use crate::app::alter::describe;
+use crate::app::sessions::Saving;
 use crate::app::state::{App, Model, Pane, View};
 
 /// `bit-axon`, the model, its speed and its context; then keys, as many as there is room for.
@@ -72,6 +73,12 @@ fn figures(app: &App) -> Vec<String> {
             let (used, limit) = (shown.snapshot.context_tokens, opened.info.max_seq_len);
             figures.push(format!("ctx {:>4}/{}", count(used), count(limit)));
         }
+    }
+    match &app.sessions.saving {
+        Saving::Saved => {}
+        // What is about to be lost comes before all figures.
+        Saving::Failing(_) => figures.insert(figures.len().min(1), "NOT SAVED".into()),
+        Saving::Private => figures.push("private".into()),
     }
     if app.slow_link {
         figures.push("slow link".into());

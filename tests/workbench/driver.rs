@@ -108,6 +108,7 @@ impl Driver {
             rewind: 3 << 20,
             rewind_budget: 256 << 20,
             scratch: 2 << 20,
+            device: None,
         };
         let snapshot = EngineSnapshot {
             context_tokens: tokens,

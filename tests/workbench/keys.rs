@@ -2,6 +2,7 @@
 
 use bit_axon::app::chat::{Chat, End};
 use bit_axon::app::msg::{Effect, Msg, SessionOp};
+use bit_axon::app::sessions::Resumed;
 use bit_axon::app::state::{Pane, Scroll, View};
 use bit_axon::protocol::{Command, FinishReason, Prompt, Role};
 
@@ -173,7 +174,7 @@ fn searching_finds_other_branches_and_other_sessions() {
     assert_eq!(driver.effects.last(), Some(&Effect::Session(SessionOp::Search("needle".into()))));
     driver.keys("<esc><alt-n>");
     assert!(driver.app.chat.path().is_empty());
-    driver.send(Msg::SessionOpened("s1".into(), driver.saved.clone()));
+    driver.send(Msg::SessionOpened(Box::new(Resumed::from_changes("s1", &driver.saved))));
     assert_eq!(texts(&driver), ["go", "a Needle here"]);
 }
 

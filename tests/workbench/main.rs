@@ -5,4 +5,5 @@ mod keys;
 mod lossless;
 mod random;
 mod screens;
+mod sessions;
 mod training;

@@ -4,6 +4,7 @@ use bit_axon::app::action::ACTIONS;
 use bit_axon::app::key::Key;
 use bit_axon::app::keymap::Keymap;
 use bit_axon::app::msg::Msg;
+use bit_axon::app::sessions::Resumed;
 
 use super::driver::Driver;
 
@@ -72,7 +73,7 @@ fn ten_thousand_messages_are_scrolled_at_once() {
         changes.push(Change::Add { id, parent, role, text, tokens: vec![], sampling: None, alterations: None });
     }
     let mut driver = Driver::opened(200, 60);
-    driver.send(Msg::SessionOpened("long".into(), changes));
+    driver.send(Msg::SessionOpened(Box::new(Resumed::from_changes("long", &changes))));
     for _ in 0..300 {
         driver.keys("<pageup>");
     }

@@ -2,8 +2,9 @@
 
 use bit_axon::app::heat::Sensed;
 use bit_axon::app::msg::Msg;
+use bit_axon::app::sessions::Preview;
 use bit_axon::app::state::SessionEntry;
-use bit_axon::protocol::{HeatLimits, HeatReading, PowerSupply, SensorState};
+use bit_axon::protocol::{HeatLimits, HeatReading, PowerSupply, Role, SensorState};
 use bit_axon::telemetry::HeatPolicy;
 
 use super::driver::Driver;
@@ -87,11 +88,19 @@ fn sessions_and_training() {
             id: format!("2026-01-0{n}"),
             title: title.into(),
             messages: n * 7,
-            when: format!("2026-01-0{n} 12:00"),
+            when: format!("{n} days ago"),
+            bytes: (n as u64) << (9 + n),
+            model: "small".into(),
+            ..SessionEntry::default()
         };
         driver.keys("<f4>");
         driver.send(Msg::Sessions(vec![entry(3, "Rings of keys"), entry(2, "漢字 \u{1b}[2J"), entry(1, "Why?")]));
         driver.keys("<down>");
+        let messages = vec![
+            (Role::User, "What does 漢字 mean?".to_owned()),
+            (Role::Assistant, "Characters, written \u{1b}[31mso:\n\n- 漢\n- 字".to_owned()),
+        ];
+        driver.send(Msg::Preview(Preview { id: "2026-01-02".into(), messages }));
     });
     at_all_sizes("training", |driver| {
         let _ = driver.keys("<f5>");

@@ -1,8 +1,11 @@
 //! Linear layers: `out = x W^T`, several at once.
 
-use std::cell::Cell;
-use std::sync::{Mutex, PoisonError};
+mod adapter;
 
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use adapter::Adapter;
 use gemm::Parallelism;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -52,12 +55,14 @@ pub struct PreparedMatrix {
     matrix: Matrix,
     /// Scales and biases in f16, where the int8 kernels can be used.
     fast: Option<(Floats, Floats)>,
+    /// What is added to its outputs.
+    adapter: Option<Arc<Adapter>>,
 }
 
 impl PreparedMatrix {
     /// A matrix for the exact path only.
     pub fn exact(matrix: Matrix) -> Self {
-        Self { matrix, fast: None }
+        Self { matrix, fast: None, adapter: None }
     }
 
     /// A matrix for int8 activations if its format allows it (affine 4-bit, groups of 64). Scales that
@@ -69,7 +74,13 @@ impl PreparedMatrix {
             }
             _ => None,
         };
-        Self { matrix, fast }
+        Self { matrix, fast, adapter: None }
+    }
+
+    /// The same with an adapter, whose shape must be the matrix's.
+    pub fn adapted(self, adapter: Arc<Adapter>) -> Self {
+        assert_eq!(adapter.shape(), (self.cols(), self.rows()));
+        Self { adapter: Some(adapter), ..self }
     }
 
     /// The stored matrix.
@@ -94,10 +105,11 @@ impl PreparedMatrix {
 
     /// Bytes that it holds besides the checkpoint's own.
     pub fn owned_bytes(&self) -> usize {
-        let Data::Affine4 { scales, biases, .. } = &self.matrix.data else { return 0 };
-        let Some((s, b)) = &self.fast else { return 0 };
+        let adapter = self.adapter.as_ref().map_or(0, |adapter| adapter.bytes());
+        let Data::Affine4 { scales, biases, .. } = &self.matrix.data else { return adapter };
+        let Some((s, b)) = &self.fast else { return adapter };
         let own = |fast: &Floats, stored: &Floats| if stored.format == Float::F16 { 0 } else { fast.bytes.len() };
-        own(s, scales) + own(b, biases)
+        own(s, scales) + own(b, biases) + adapter
     }
 
     /// Bytes that are read to multiply it with a vector.
@@ -215,10 +227,10 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
         if t == 1 {
             pack(cx, jobs, &mut parts, &mut packed);
         }
-        let (jobs, parts, x) = (&*jobs, &parts[..jobs.len()], &packed[..]);
+        let (all, parts, x) = (&*jobs, &parts[..jobs.len()], &packed[..]);
         let task = |task: usize| {
             let i = parts.iter().position(|part| task < part.end).expect("tasks are counted by the parts");
-            let (job, part) = (&jobs[i], &parts[i]);
+            let (job, part) = (&all[i], &parts[i]);
             let before = if i == 0 { 0 } else { parts[i - 1].end };
             let first = (task - before) * part.rows_per_task;
             let rows = first..(first + part.rows_per_task).min(job.w.rows());
@@ -241,6 +253,11 @@ pub fn linear(cx: &Compute, t: usize, jobs: &mut [Job<'_>]) {
             (0..tasks).for_each(task);
         } else {
             cx.pool.run(tasks, task);
+        }
+        for job in jobs {
+            if let Some(adapter) = &job.w.adapter {
+                adapter.apply(cx, job.x.x, job.out);
+            }
         }
         *cx.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed;
     }

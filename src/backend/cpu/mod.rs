@@ -8,11 +8,13 @@
 //! weights.rs    a checkpoint's tensors bound to their places
 //! linear.rs     matrix products, quantised and not
 //! pool.rs split.rs    threads, and who writes where
+//! learn/        training: the Learner trait's side, and every operator backward
 //! ops/          arithmetic on slices with SIMD chosen at run time
 //! ```
 
 mod attention;
 mod kv;
+pub mod learn;
 pub mod linear;
 mod model;
 mod moe;
@@ -40,21 +42,24 @@ use self::rewind::{Checkpoint, keys_reach};
 use self::scratch::CHUNK;
 use self::state::LayerState;
 use self::weights::{MixerWeights, Weights};
-use super::{Backend, Logits, Snapshot};
+use super::{Backend, Logits, Snapshot, Which};
 use crate::model::alterations;
 use crate::model::checkpoint::Checkpoint as Files;
 use crate::model::spec::{Mixer, ModelSpec};
 use crate::protocol::{Alterations, LayerMemory, MemoryReport, TokenId, TokenRouting};
 
+pub use self::weights::Adapters;
 pub use crate::model::footprint::KvFormat;
 
-/// How a model is to be run.
+/// How a model is to be run, on any backend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
+    /// On which backend, for those who open a model; the backend itself has been chosen when it sees this.
+    pub which: Which,
     /// f32 activations, and scales at the precision they are stored in; else bytes where that is
     /// faster.
     pub exact: bool,
-    /// Threads that compute; none takes every core.
+    /// Threads that compute; none takes every core. MLX has its own.
     pub threads: Option<usize>,
     /// How keys and values are kept; none is f32 on the exact path and f16 on the fast one.
     pub kv: Option<KvFormat>,
@@ -69,7 +74,7 @@ pub const REWIND_BUDGET: usize = 256 << 20;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { exact: false, threads: None, kv: None, rewind_budget: REWIND_BUDGET, level: None }
+        Self { which: Which::Auto, exact: false, threads: None, kv: None, rewind_budget: REWIND_BUDGET, level: None }
     }
 }
 
@@ -79,6 +84,11 @@ pub struct CpuBackend(CpuModel);
 impl CpuBackend {
     /// Binds a checkpoint to a spec. Nothing large is read or copied: the files stay mapped.
     pub fn new(files: &Files, spec: ModelSpec, options: &Options) -> Result<Self> {
+        Self::with_adapters(files, spec, options, Adapters::new())
+    }
+
+    /// The same with adapters on some of the projections.
+    pub fn with_adapters(files: &Files, spec: ModelSpec, options: &Options, adapters: Adapters) -> Result<Self> {
         let level = match options.level {
             Some(level) => level,
             None => Level::detect()?,
@@ -87,7 +97,7 @@ impl CpuBackend {
         let threads = options.threads.unwrap_or_else(cores);
         ensure!((1..=1024).contains(&threads), "{threads} threads were asked for; 1 to 1024 make sense");
         let kv = options.kv.unwrap_or(if options.exact { KvFormat::F32 } else { KvFormat::F16 });
-        let weights = Weights::bind(files, &spec, !options.exact)?;
+        let weights = Weights::bind(files, &spec, !options.exact, adapters)?;
         let cx = Compute::new(threads, level);
         Ok(Self(CpuModel::new(cx, spec, weights, !options.exact, kv, options.rewind_budget)))
     }
@@ -212,6 +222,7 @@ impl Backend for CpuBackend {
             rewind: kept as u64,
             rewind_budget: m.rewind.budget() as u64,
             scratch: m.scratch.bytes() as u64,
+            device: None,
         }
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Columns<'a> {
     start: *mut f32,
     rows: usize,
     stride: usize,
+    /// The first column, and how many there are.
+    columns: (usize, usize),
     width: usize,
     lives: PhantomData<&'a mut [f32]>,
 }
@@ -77,7 +79,15 @@ impl<'a> Columns<'a> {
     /// `matrix` has rows of `stride` values.
     pub(crate) fn new(matrix: &'a mut [f32], stride: usize, width: usize) -> Self {
         assert!(width > 0 && stride > 0 && matrix.len().is_multiple_of(stride));
-        Self { start: matrix.as_mut_ptr(), rows: matrix.len() / stride, stride, width, lives: PhantomData }
+        let (start, rows) = (matrix.as_mut_ptr(), matrix.len() / stride);
+        Self { start, rows, stride, columns: (0, stride), width, lives: PhantomData }
+    }
+
+    /// The left and the right half of the columns, each in blocks of `width`.
+    pub(crate) fn halves(matrix: &'a mut [f32], stride: usize, width: usize) -> (Self, Self) {
+        let whole = Self::new(matrix, stride, width);
+        let half = |first, count| Self { columns: (first, count), lives: PhantomData, ..whole };
+        (half(0, stride / 2), half(stride / 2, stride - stride / 2))
     }
 }
 
@@ -85,18 +95,18 @@ impl<'a> Split for Columns<'a> {
     type Part = ColumnBlock<'a>;
 
     fn parts(&self) -> Option<usize> {
-        Some(self.stride.div_ceil(self.width))
+        Some(self.columns.1.div_ceil(self.width))
     }
 
     unsafe fn part(&self, index: usize) -> ColumnBlock<'a> {
-        let first = index * self.width;
-        assert!(first < self.stride);
+        let (from, count) = (index * self.width, self.columns.1);
+        assert!(from < count);
         ColumnBlock {
             start: self.start,
             rows: self.rows,
             stride: self.stride,
-            first,
-            width: self.width.min(self.stride - first),
+            first: self.columns.0 + from,
+            width: self.width.min(count - from),
             lives: PhantomData,
         }
     }
@@ -113,6 +123,14 @@ pub(crate) struct ColumnBlock<'a> {
 }
 
 impl ColumnBlock<'_> {
+    /// `rows` rows of `width` numbers, `stride` apart.
+    ///
+    /// # Safety
+    /// All of them must be writable for as long as the block lives, and nobody else's.
+    pub(crate) unsafe fn from_raw(start: *mut f32, rows: usize, stride: usize, width: usize) -> Self {
+        Self { start, rows, stride, first: 0, width, lives: PhantomData }
+    }
+
     /// These columns of one row.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows);

@@ -1,9 +1,12 @@
 //! The weights of a model, laid out for this backend. The large ones stay where they are: in the
 //! mapped files.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 
-use super::linear::PreparedMatrix as Weight;
+use super::linear::{Adapter, PreparedMatrix as Weight};
 use super::state::CHANNELS;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::matrix::Matrix;
@@ -95,6 +98,9 @@ pub(crate) struct ExpertWeights {
     pub(crate) down: Weight,
 }
 
+/// Adapters by the paths of their modules, as `layer_0.ssm.in_proj`: one, or one an expert.
+pub type Adapters = BTreeMap<String, Vec<Arc<Adapter>>>;
+
 /// Takes tensors out of a checkpoint in the order of the model's own list, so that names and shapes
 /// are written in one place only.
 struct Reader<'a> {
@@ -102,6 +108,7 @@ struct Reader<'a> {
     rest: std::vec::IntoIter<TensorSpec>,
     /// Narrow scales for the fast kernels.
     fast: bool,
+    adapters: Adapters,
 }
 
 impl Reader<'_> {
@@ -118,7 +125,20 @@ impl Reader<'_> {
 
     fn linear(&mut self, suffix: &str) -> Result<Weight> {
         let tensor = self.next(suffix)?;
-        Ok(self.prepared(self.checkpoint.matrix(&tensor)?))
+        let prepared = vec![self.prepared(self.checkpoint.matrix(&tensor)?)];
+        self.adapted(&tensor, prepared)?.pop().with_context(|| format!("{suffix} has no values"))
+    }
+
+    /// Puts the adapters of a tensor onto its matrices.
+    fn adapted(&mut self, tensor: &TensorSpec, matrices: Vec<Weight>) -> Result<Vec<Weight>> {
+        let path = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
+        let Some(adapters) = self.adapters.remove(path) else { return Ok(matrices) };
+        let fits = |(m, a): (&Weight, &Arc<Adapter>)| a.shape() == (m.cols(), m.rows());
+        anyhow::ensure!(
+            adapters.len() == matrices.len() && matrices.iter().zip(&adapters).all(fits),
+            "the adapter of {path} was made for another model: its shape does not fit"
+        );
+        Ok(matrices.into_iter().zip(adapters).map(|(matrix, adapter)| matrix.adapted(adapter)).collect())
     }
 
     fn prepared(&self, matrix: Matrix) -> Weight {
@@ -127,14 +147,15 @@ impl Reader<'_> {
 
     fn stack(&mut self, suffix: &str) -> Result<Vec<Weight>> {
         let tensor = self.next(suffix)?;
-        Ok(self.checkpoint.stack(&tensor)?.into_iter().map(|m| self.prepared(m)).collect())
+        let prepared = self.checkpoint.stack(&tensor)?.into_iter().map(|m| self.prepared(m)).collect();
+        self.adapted(&tensor, prepared)
     }
 }
 
 impl Weights {
     /// Binds a checkpoint's tensors to the model's shape.
-    pub(crate) fn bind(checkpoint: &Checkpoint, spec: &ModelSpec, fast: bool) -> Result<Self> {
-        let mut reader = Reader { checkpoint, rest: tensors(spec).into_iter(), fast };
+    pub(crate) fn bind(checkpoint: &Checkpoint, spec: &ModelSpec, fast: bool, adapters: Adapters) -> Result<Self> {
+        let mut reader = Reader { checkpoint, rest: tensors(spec).into_iter(), fast, adapters };
         let r = &mut reader;
         let embed_spec = r.next("embed_tokens.weight")?;
         let embed = checkpoint.matrix(&embed_spec)?;
@@ -187,6 +208,9 @@ impl Weights {
         let own_head = head_spec.required || checkpoint.tensor(&head_spec.name).is_some();
         let head = if own_head { checkpoint.matrix(&head_spec)? } else { embed.clone() };
         let head = r.prepared(head);
+        if let Some(path) = reader.adapters.keys().next() {
+            anyhow::bail!("there is an adapter for {path}, and this model has no such projection");
+        }
         Ok(Self { embed, input, layers, output, head, own_head })
     }
 
@@ -241,13 +265,13 @@ impl LayerWeights {
 }
 
 /// (E, K) to (K, E).
-fn transposed(rows: &[f32], cols: usize) -> Vec<f32> {
+pub(super) fn transposed(rows: &[f32], cols: usize) -> Vec<f32> {
     (0..cols).flat_map(|c| rows.iter().skip(c).step_by(cols)).copied().collect()
 }
 
 /// `A = -exp(A_log)`, times log2(e), from (E, N) to blocks of 64 channels, each (N, width): as the state
 /// lies.
-fn decay(a_log: &[f32], states: usize) -> Vec<f32> {
+pub(super) fn decay(a_log: &[f32], states: usize) -> Vec<f32> {
     let scaled = |a: &f32| (-f64::from(*a).exp() * std::f64::consts::LOG2_E) as f32;
     let blocks = a_log.chunks(CHANNELS * states).map(|block| transposed(block, states));
     blocks.flatten().map(|a| scaled(&a)).collect()

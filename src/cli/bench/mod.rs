@@ -3,6 +3,8 @@
 mod machine;
 mod model;
 mod report;
+mod subject;
+mod training;
 
 use anyhow::Result;
 use clap::Args;
@@ -24,6 +26,10 @@ use super::{open, output};
 pub struct BenchArgs {
     #[arg(long, help = super::model_arg::HELP)]
     model: String,
+    /// Measure training instead: tokens a second and memory with adapters and, for small models, of all
+    /// parameters
+    #[arg(long, conflicts_with = "long")]
+    train: bool,
     /// Go on to contexts of up to 64K tokens (a quarter of an hour for 3b on two cores)
     #[arg(long)]
     long: bool,
@@ -39,6 +45,7 @@ Examples:
   bit-axon bench --model models/small
   bit-axon bench --model models/3b --json > bench.json
   bit-axon bench --model models/3b --long --kv q8
+  bit-axon bench --model models/small --train
   BIT_AXON_SIMD=avx2 bit-axon bench --model models/small";
 
 /// Runs the command.
@@ -46,9 +53,12 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let options = args.compute.options();
     let opening = std::time::Instant::now();
     let files = open::files(&args.model)?;
-    let mut backend = open::backend(&files, &options)?;
-    let first_token_s = model::first_token(&mut backend, opening)?;
-    let bench = model::Bench { backend, long: args.long, quiet: args.json };
+    if args.train {
+        return training::run(files, &options, args.json);
+    }
+    let mut subject = subject::Subject::open(&files, &options)?;
+    let first_token_s = model::first_token(subject.backend(), opening)?;
+    let bench = model::Bench { subject, long: args.long, quiet: args.json };
     let report = bench.measure(&files.name, first_token_s)?;
     if args.json { output::json_line(&report) } else { Ok(()) }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::machine::{self, Machine};
 use super::report::{Context, Prefill, Report};
-use crate::backend::cpu::CpuBackend;
+use super::subject::Subject;
 use crate::backend::{Backend, Logits};
 use crate::cli::resources;
 use crate::cli::{interrupt, output};
@@ -25,14 +25,14 @@ fn ids(vocab: usize, from: usize, count: usize) -> Vec<TokenId> {
 }
 
 /// Seconds from `opening` to the logits of a prompt of 16 tokens.
-pub(super) fn first_token(backend: &mut CpuBackend, opening: Instant) -> Result<f64> {
+pub(super) fn first_token(backend: &mut dyn Backend, opening: Instant) -> Result<f64> {
     let ids = ids(backend.spec().vocab, 0, 16);
     backend.forward(&ids, Logits::Last, None)?;
     Ok(opening.elapsed().as_secs_f64())
 }
 
 /// Reads `count` more tokens in chunks.
-fn read(backend: &mut CpuBackend, count: usize) -> Result<()> {
+fn read(backend: &mut dyn Backend, count: usize) -> Result<()> {
     let ids = ids(backend.spec().vocab, backend.tokens().len(), count);
     for piece in ids.chunks(backend.chunk()) {
         interrupt::check()?;
@@ -42,7 +42,7 @@ fn read(backend: &mut CpuBackend, count: usize) -> Result<()> {
 }
 
 /// Seconds for decoding `count` tokens, with or without the routing tap.
-fn decode(backend: &mut CpuBackend, count: usize, tap: bool) -> Result<f64> {
+fn decode(backend: &mut dyn Backend, count: usize, tap: bool) -> Result<f64> {
     let ids = ids(backend.spec().vocab, backend.tokens().len(), count);
     let mut routing = Vec::new();
     let start = Instant::now();
@@ -67,7 +67,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// A model to be measured.
 pub(super) struct Bench {
-    pub(super) backend: CpuBackend,
+    pub(super) subject: Subject,
     /// Go on to the longest context.
     pub(super) long: bool,
     /// Print nothing of what is measured, only what is being done.
@@ -77,32 +77,35 @@ pub(super) struct Bench {
 impl Bench {
     /// Measures everything, and prints each figure when it is known.
     pub(super) fn measure(mut self, name: &str, first_token_s: f64) -> Result<Report> {
-        let (quiet, backend) = (self.quiet, &mut self.backend);
+        let (quiet, subject) = (self.quiet, &mut self.subject);
+        let (threads, weight_bytes_per_token) = (subject.compute().pool.threads(), subject.weight_bytes_per_token);
+        let backend = subject.backend();
         let (total_parameters, active_parameters) = parameters(backend.spec());
         let mut report = Report {
             model: name.to_owned(),
             backend: backend.name(),
-            threads: backend.compute().pool.threads(),
+            threads,
             exact: backend.is_exact(),
             total_parameters,
             active_parameters,
             first_token_s,
-            weight_bytes_per_token: backend.weight_bytes_per_token(),
+            weight_bytes_per_token,
             ..Report::default()
         };
         output::note("measuring the machine, and decoding beside it");
-        decoding(backend, &mut report)?;
+        decoding(subject, &mut report)?;
         if !quiet {
             report.print_rates()?;
         }
-        let longest = backend.spec().max_seq_len;
+        let longest = subject.backend().spec().max_seq_len;
         for tokens in [128, 512, 1024, 2048, 4096].into_iter().filter(|n| *n <= longest) {
-            let prefill = prompt(backend, tokens, active_parameters)?;
+            let prefill = prompt(subject, tokens, active_parameters)?;
             if !quiet {
                 report.print_prefill(&prefill)?;
             }
             report.prefill.push(prefill);
         }
+        let backend = subject.backend();
         returning(backend, &mut report)?;
         if !quiet {
             report.print_returning()?;
@@ -124,30 +127,30 @@ impl Bench {
 }
 
 /// The machine's rates, and decoding in between, so that each share is of its own moment.
-fn decoding(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
+fn decoding(subject: &mut Subject, report: &mut Report) -> Result<()> {
     let mut machine = Machine::new();
     let (mut reads, mut floats, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rates, mut shares, mut taps) = (Vec::new(), Vec::new(), Vec::new());
-    backend.rewind(0)?;
-    read(backend, 16)?;
-    decode(backend, DECODED, false)?;
+    subject.backend().rewind(0)?;
+    read(subject.backend(), 16)?;
+    decode(subject.backend(), DECODED, false)?;
     for _ in 0..ROUNDS {
-        backend.rewind(0)?;
-        read(backend, 16)?;
-        let before = machine.read_rate(backend.compute());
-        let seconds = decode(backend, DECODED, false)?;
-        let after = machine.read_rate(backend.compute());
+        subject.backend().rewind(0)?;
+        read(subject.backend(), 16)?;
+        let before = machine.read_rate(subject.compute());
+        let seconds = decode(subject.backend(), DECODED, false)?;
+        let after = machine.read_rate(subject.compute());
         let rate = DECODED as f64 / seconds;
         rates.push(rate);
         shares.push(rate * report.weight_bytes_per_token as f64 / ((before + after) / 2.0));
         reads.extend([before, after]);
-        floats.push(machine.float_rate(backend.compute()));
-        bytes.push(machine::byte_rate(backend.compute()));
+        floats.push(machine.float_rate(subject.compute()));
+        bytes.push(machine::byte_rate(subject.compute()));
         // With the tap, between two runs without it.
         let count = DECODED.max((0.1 * rate) as usize);
-        let without = decode(backend, count, false)?;
-        let with = decode(backend, count, true)?;
-        let again = decode(backend, count, false)?;
+        let without = decode(subject.backend(), count, false)?;
+        let with = decode(subject.backend(), count, true)?;
+        let again = decode(subject.backend(), count, false)?;
         taps.push(with / ((without + again) / 2.0) - 1.0);
     }
     report.read_bytes_per_s = median(reads);
@@ -160,15 +163,15 @@ fn decoding(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
 }
 
 /// Reading a prompt of so many tokens.
-fn prompt(backend: &mut CpuBackend, tokens: usize, active_parameters: u64) -> Result<Prefill> {
+fn prompt(subject: &mut Subject, tokens: usize, active_parameters: u64) -> Result<Prefill> {
     // Small ones often, since they are noisy; large ones once.
     let rounds = (2048 / tokens).clamp(1, ROUNDS);
     let (mut rates, mut shares) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        backend.rewind(0)?;
-        let before = machine::byte_rate(backend.compute());
-        let seconds = timed(|| read(backend, tokens))?;
-        let after = machine::byte_rate(backend.compute());
+        subject.backend().rewind(0)?;
+        let before = machine::byte_rate(subject.compute());
+        let seconds = timed(|| read(subject.backend(), tokens))?;
+        let after = machine::byte_rate(subject.compute());
         let rate = tokens as f64 / seconds;
         rates.push(rate);
         shares.push(2.0 * active_parameters as f64 * rate / ((before + after) / 2.0));
@@ -177,7 +180,7 @@ fn prompt(backend: &mut CpuBackend, tokens: usize, active_parameters: u64) -> Re
 }
 
 /// Snapshots, restores and rewinds after a context of 4096 tokens, or as many as there are.
-fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
+fn returning(backend: &mut dyn Backend, report: &mut Report) -> Result<()> {
     let context = backend.spec().max_seq_len.min(4096);
     backend.rewind(0)?;
     read(backend, context)?;
@@ -191,7 +194,8 @@ fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
     }
     // Distances up to 64, each from a state that was read on to the same place.
     for back in (1..=64.min(context - 1)).rev().step_by(3) {
-        read(backend, context - backend.tokens().len())?;
+        let left = context - backend.tokens().len();
+        read(backend, left)?;
         let mut reached = 0;
         rewinding.push(timed(|| {
             reached = backend.rewind(context - back)?;
@@ -206,7 +210,7 @@ fn returning(backend: &mut CpuBackend, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn context_memory(backend: &CpuBackend, tokens_per_s: Option<f64>) -> Context {
+fn context_memory(backend: &dyn Backend, tokens_per_s: Option<f64>) -> Context {
     let memory = backend.memory();
     Context {
         tokens: backend.tokens().len(),

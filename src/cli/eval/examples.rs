@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::template::{ChatTemplate, Tail};
+use crate::model::template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 use crate::protocol::{Message, Role, TokenId};
 
@@ -42,40 +42,12 @@ impl Example {
     pub(super) fn tokens(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Counted> {
         match self {
             Self::Text(text) => Ok(tokenizer.encode(text)?.into_iter().map(|token| (token, true)).collect()),
-            Self::Chat(messages) => chat_tokens(messages, tokenizer, template),
+            Self::Chat(messages) => {
+                let labelled = template.encode_labelled(tokenizer, messages, 0)?;
+                Ok(labelled.tokens.into_iter().zip(labelled.mask).collect())
+            }
         }
     }
-}
-
-/// The whole conversation as the template writes it. The assistant's parts are found by writing it
-/// once more up to where each of its turns begins: both agree until there.
-fn chat_tokens(messages: &[Message], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Counted> {
-    let whole = template.encode(tokenizer, messages, Tail::Closed)?;
-    let mut counted: Counted = whole.iter().map(|token| (*token, false)).collect();
-    for (i, message) in messages.iter().enumerate().filter(|(_, message)| message.role == Role::Assistant) {
-        ensure!(i > 0, "it begins with the assistant, who answers nobody");
-        let before = template.encode(tokenizer, &messages[..i], Tail::Reply)?;
-        let begin = common(&before, &whole);
-        // A token may span the border: then it belongs to the answer.
-        ensure!(
-            begin + 1 >= before.len(),
-            "the chat template rewrites earlier turns, so its parts cannot be told apart"
-        );
-        let ends = |token: &TokenId| tokenizer.end_tokens().contains(token);
-        let end = match whole[begin..].iter().position(ends) {
-            // What was typed is never an end token, so the first one closes this turn.
-            Some(length) => begin + length + 1,
-            None => common(&template.encode(tokenizer, &messages[..=i], Tail::Closed)?, &whole),
-        };
-        ensure!(end > begin || message.content.is_empty(), "the chat template leaves out what the assistant said");
-        counted[begin..end].iter_mut().for_each(|(_, counts)| *counts = true);
-    }
-    Ok(counted)
-}
-
-/// How many tokens both begin with.
-fn common(a: &[TokenId], b: &[TokenId]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
 #[cfg(test)]
@@ -116,26 +88,6 @@ mod tests {
     }
 
     #[test]
-    fn templates_without_an_end_token_count_to_the_turns_end() {
-        let source = "{% for m in messages %}[{{ m.role }}] {{ m.content }};{% endfor %}\
-                      {% if add_generation_prompt %}[assistant] {% endif %}";
-        let template = ChatTemplate::parse("plain", source).unwrap();
-        let line = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
-            {"role": "user", "content": "c"}]}"#
-            .replace('\n', " ");
-        assert_eq!(counted(&line, &template).1, "b;");
-    }
-
-    #[test]
-    fn templates_that_rewrite_earlier_turns_are_refused() {
-        let source = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}";
-        let template = ChatTemplate::parse("rewriting", source).unwrap();
-        let line = r#"{"messages": [{"role": "user", "content": "abc"}, {"role": "assistant", "content": "b"}]}"#;
-        let example = Example::parse(line.as_bytes()).unwrap();
-        assert!(example.tokens(&tokenizer(), &template).unwrap_err().to_string().contains("rewrites"));
-    }
-
-    #[test]
     fn bad_rows_say_what_is_wrong() {
         for (line, want) in [
             ("{", "not valid JSON"),
@@ -163,21 +115,6 @@ mod tests {
             let turns = format!("{{\"messages\":[{{\"role\":\"assistant\",\"content\":\"a\"}},{value}]}}");
             let example = Example::parse(turns.as_bytes());
             prop_assert!(value.trim().is_empty() || example.is_err());
-        }
-
-        #[test]
-        fn any_conversation_counts_just_what_the_assistant_said(said in prop::collection::vec(".{0,12}", 1..5)) {
-            let message = |(i, content): (usize, &String)| Message {
-                role: if i % 2 == 0 { Role::User } else { Role::Assistant },
-                content: content.clone(),
-            };
-            let mut messages: Vec<Message> = said.iter().enumerate().map(message).collect();
-            messages.push(Message { role: Role::Assistant, content: "last".into() });
-            let tokenizer = tokenizer();
-            let tokens = chat_tokens(&messages, &tokenizer, &ChatTemplate::chatml()).unwrap();
-            let end = tokenizer.end_tokens()[0];
-            let closing = tokens.iter().filter(|(token, counts)| *counts && *token == end).count();
-            prop_assert_eq!(closing, messages.iter().filter(|m| m.role == Role::Assistant).count());
         }
     }
 }

@@ -38,9 +38,11 @@ pub struct EvalArgs {
     /// Use the fast arithmetic that `run` uses: inputs of matrices are rounded to 8 bits
     #[arg(long)]
     fast: bool,
-    /// How many threads to use; all cores if not given
+    /// How many threads to use on the CPU backend; all cores if not given
     #[arg(long, value_name = "N")]
     threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    backend: open::BackendArg,
 }
 
 const EXAMPLES: &str = "\
@@ -74,13 +76,13 @@ pub fn run(args: EvalArgs) -> Result<()> {
         true => Box::new(std::io::stdin()),
         false => Box::new(File::open(&args.data).with_context(|| format!("cannot read {}", args.data.display()))?),
     };
-    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads))?;
+    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads, args.backend))?;
     let most = backend.spec().max_seq_len;
     let limits = Limits { tokens: args.max_seq_len.map_or(most, |n| n.get().min(most)), bad_lines: args.max_bad_lines };
     let name = args.data.display().to_string();
     let mut tell = |line, why| output::note(format!("{name}:{line}: skipped: {why}"));
     let tokens_of = |example: &Example| example.tokens(tokenizer, &files.template);
-    let report = evaluate(&mut backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
+    let report = evaluate(&mut *backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
     output::json_line(&report)
 }
 

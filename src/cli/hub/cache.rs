@@ -27,18 +27,38 @@ pub struct RepoCache {
 impl RepoCache {
     /// The cache of this model inside the shared cache.
     pub fn new(cache: &Path, repo: &RepoId) -> Self {
-        let folder = format!("models--{}--{}", repo.owner, repo.name);
+        Self::of(cache, "models", repo)
+    }
+
+    /// The cache of this data set.
+    #[cfg(feature = "hub")]
+    pub fn of_data(cache: &Path, repo: &RepoId) -> Self {
+        Self::of(cache, "datasets", repo)
+    }
+
+    fn of(cache: &Path, kind: &str, repo: &RepoId) -> Self {
+        let folder = format!("{kind}--{}--{}", repo.owner, repo.name);
         Self { root: cache.join(&folder), locks: cache.join(".locks").join(folder) }
     }
 
     /// The files of a revision (a branch, a tag or a commit), if all that a model needs are there.
     pub fn find(&self, revision: &str) -> Option<PathBuf> {
+        self.folder(revision).filter(|snapshot| is_complete(snapshot))
+    }
+
+    /// One file of a revision, if it is there.
+    #[cfg(feature = "hub")]
+    pub fn find_file(&self, revision: &str, name: &str) -> Option<PathBuf> {
+        self.folder(revision).map(|snapshot| snapshot.join(name)).filter(|file| file.is_file())
+    }
+
+    /// Where the files of a revision would be.
+    fn folder(&self, revision: &str) -> Option<PathBuf> {
         check_name(revision).ok()?;
         let named = fs::read_to_string(self.root.join("refs").join(revision)).ok();
         let commit = named.as_deref().map_or(revision, str::trim);
         check_name(commit).ok()?;
-        let snapshot = self.snapshot(commit);
-        is_complete(&snapshot).then_some(snapshot)
+        Some(self.snapshot(commit))
     }
 
     /// Folder of a commit's files.

@@ -68,8 +68,18 @@ impl Patience {
     }
 }
 
+/// What a repository of the hub holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A model.
+    Model,
+    /// A data set.
+    Data,
+}
+
 /// The hub, and what opens it.
 pub struct Client<'a> {
+    kind: Kind,
     agent: Agent,
     settings: &'a Settings,
     /// Something answered once: from then on a lost connection is worth another attempt.
@@ -102,7 +112,7 @@ pub struct Remote {
 
 impl<'a> Client<'a> {
     /// A client of the hub in the settings.
-    pub fn new(settings: &'a Settings) -> Self {
+    pub fn new(settings: &'a Settings, kind: Kind) -> Self {
         let config = Agent::config_builder()
             .user_agent(concat!("bit-axon/", env!("CARGO_PKG_VERSION")))
             // What is compressed on the way cannot be resumed.
@@ -114,7 +124,7 @@ impl<'a> Client<'a> {
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)))
             .build();
-        Self { agent: config.new_agent(), settings, reached: Cell::new(false) }
+        Self { kind, agent: config.new_agent(), settings, reached: Cell::new(false) }
     }
 
     /// Lists a revision's files.
@@ -128,7 +138,8 @@ impl<'a> Client<'a> {
         struct Sibling {
             rfilename: String,
         }
-        let url = format!("{}/api/models/{repo}/revision/{}", self.settings.endpoint, quoted(revision, false));
+        let kind = if self.kind == Kind::Model { "models" } else { "datasets" };
+        let url = format!("{}/api/{kind}/{repo}/revision/{}", self.settings.endpoint, quoted(revision, false));
         let what = format!("{repo} at revision {revision}");
         let answer: Answer = self.patiently(|| {
             let (_, mut response) = self.send("GET", &url, &[], &what)?;
@@ -155,7 +166,8 @@ impl<'a> Client<'a> {
 
     /// Address of a file.
     pub fn file_url(&self, repo: &RepoId, commit: &str, name: &str) -> String {
-        format!("{}/{repo}/resolve/{}/{}", self.settings.endpoint, quoted(commit, false), quoted(name, true))
+        let kind = if self.kind == Kind::Model { "" } else { "datasets/" };
+        format!("{}/{kind}{repo}/resolve/{}/{}", self.settings.endpoint, quoted(commit, false), quoted(name, true))
     }
 
     fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cache::{RepoCache, make_parent};
-use super::client::{Client, Remote, Unreachable};
+use super::client::{Client, Kind, Remote, Unreachable};
 use super::transfer;
 use super::{RepoId, Settings, check_name, wanted};
 use crate::cli::output;
@@ -22,7 +22,7 @@ pub fn download(settings: &Settings, repo: &RepoId, revision: &str, out: Option<
             _ => bail!("HF_HUB_OFFLINE forbids the network, and {repo} at {revision} is not whole in the cache"),
         };
     }
-    let client = Client::new(settings);
+    let client = Client::new(settings, Kind::Model);
     let listing = match client.list(repo, revision) {
         Ok(listing) => listing,
         Err(error) => {
@@ -69,6 +69,29 @@ pub fn download(settings: &Settings, repo: &RepoId, revision: &str, out: Option<
         Place::Folder(folder) => folder.to_owned(),
         Place::Cache(cache, commit) => cache.snapshot(commit),
     })
+}
+
+/// Makes sure that a file of a data set is here, in the shared cache, and gives its path.
+pub fn data_file(settings: &Settings, repo: &RepoId, name: &str) -> Result<PathBuf> {
+    check_name(name)?;
+    let cache = RepoCache::of_data(&settings.cache, repo);
+    if settings.offline {
+        let found = cache.find_file("main", name);
+        return found.with_context(|| format!("HF_HUB_OFFLINE forbids the network, and the cache lacks {name}"));
+    }
+    let client = Client::new(settings, Kind::Data);
+    let listing = client.list(repo, "main")?;
+    ensure!(listing.files.iter().any(|file| file == name), "the data set {repo} has no file {name}");
+    let file = client.describe(repo, &listing.commit, name)?;
+    let place = Place::Cache(&cache, &listing.commit);
+    let mut progress = Progress::new(file.size);
+    if !place.has(&file) {
+        place.fetch(&client, &client.file_url(repo, &listing.commit, name), &file, &mut progress)?;
+    }
+    progress.clear();
+    place.finish(&file)?;
+    cache.set_ref("main", &listing.commit)?;
+    Ok(cache.snapshot(&listing.commit).join(name))
 }
 
 /// Where the files go.

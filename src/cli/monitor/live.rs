@@ -80,4 +80,5 @@ pub(super) fn show(watch: Watch, wishes: Wishes) -> Result<()> {
         watched: Some(Watched { watch, on_alert: wishes.on_alert, folder }),
         first: Vec::new(),
     })
+    .map(drop)
 }

@@ -25,11 +25,17 @@ impl Checkpoint {
 
     /// A stack `(X, rows, cols)` as X matrices that share its bytes.
     pub fn stack(&self, t: &TensorSpec) -> Result<Vec<Matrix>> {
+        let whole = self.stacked(t)?;
+        let rows = whole.rows / t.shape[0];
+        Ok((0..t.shape[0]).map(|i| whole.rows(i * rows, rows)).collect())
+    }
+
+    /// A stack `(X, rows, cols)` as one matrix of `X * rows` rows.
+    pub fn stacked(&self, t: &TensorSpec) -> Result<Matrix> {
         let &[count, rows, cols] = &t.shape[..] else {
             anyhow::bail!("`{}` has {} dimensions: it is not a stack of matrices", t.name, t.shape.len());
         };
-        let whole = self.rows_by_cols(t, count * rows, cols)?;
-        Ok((0..count).map(|i| whole.rows(i * rows, rows)).collect())
+        self.rows_by_cols(t, count * rows, cols)
     }
 
     /// The numbers of a small tensor (norm, convolution, state decay, time step), row after row. A

@@ -1,6 +1,7 @@
 //! Arithmetic on slices, with SIMD chosen at run time.
 
 mod attend;
+mod backward;
 mod elementwise;
 pub(super) mod exact;
 #[cfg(target_arch = "x86_64")]
@@ -9,6 +10,7 @@ mod exact_avx2;
 mod exact_avx512;
 pub mod int8;
 mod level;
+mod matmul;
 pub(super) mod q4;
 #[cfg(target_arch = "x86_64")]
 mod q4_amx;
@@ -21,9 +23,13 @@ mod q4_neon;
 #[cfg(target_arch = "x86_64")]
 mod q4_vnni_matmul;
 mod scan;
+mod scan_backward;
 mod vector;
 
 pub(crate) use attend::{Attend, AttendScratch, attend};
+pub(crate) use backward::{exponentials, rms_norm_back, soften, soften_back, swiglu, swiglu_back};
 pub use elementwise::{add, add_scaled, dot, rms_norm, sigmoid, silu_mul, softmax};
 pub use level::Level;
+pub(crate) use matmul::{View, matmul};
 pub(crate) use scan::{Conv, Scan, conv, scan};
+pub(crate) use scan_backward::{ChannelSums, ConvBack, ScanBack, conv_back, scan_back};

@@ -34,8 +34,8 @@ pub(crate) struct Scan<'a> {
 }
 
 /// The time step's bounds, as the model defines them.
-const DT_MIN: f32 = 1e-4;
-const DT_MAX: f32 = 100.0;
+pub(super) const DT_MIN: f32 = 1e-4;
+pub(super) const DT_MAX: f32 = 100.0;
 
 per_level! {
     /// For each token:

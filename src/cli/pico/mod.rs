@@ -1,5 +1,7 @@
 //! `pico`: what the built-in model is made from.
 
+mod examine;
+
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -8,13 +10,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::output;
+
 use crate::app::action::{ACTIONS, Context as Place};
 use crate::config::SETTINGS;
 use crate::model::checkpoint::StagedFolder;
 use crate::model::tokenizer::{Tokenizer, byte_level};
 use crate::pico::{ActionRow, CommandRow, Example, SettingRow, Tables, corpus};
 
-/// Make what the built-in model is taught and examined on
+/// Make what the built-in model is taught, and examine what it knows
 #[derive(Debug, Args)]
 pub struct PicoArgs {
     #[command(subcommand)]
@@ -25,6 +28,7 @@ pub struct PicoArgs {
 enum Part {
     Corpus(CorpusArgs),
     Tokenizer(TokenizerArgs),
+    Examine(examine::ExamineArgs),
 }
 
 /// Learn a vocabulary from the texts of a corpus
@@ -85,6 +89,7 @@ pub fn run(args: PicoArgs) -> Result<()> {
     match args.part {
         Part::Corpus(args) => write(&args),
         Part::Tokenizer(args) => learn(&args),
+        Part::Examine(args) => examine::run(&args),
     }
 }
 

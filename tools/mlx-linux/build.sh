@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# Builds bit-axon with its MLX backend on Linux, and runs its tests there. See README.md beside this file.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+
+usage() {
+    cat <<'EOF'
+Usage: tools/mlx-linux/build.sh [--cuda] [COMMAND]
+
+Commands:
+  build            Build target/mlx-linux/release/bit-axon (the default)
+  test [ARGS]      Run the tests on the MLX backend; ARGS go to `cargo test`
+  cargo ARGS       Run any cargo command in the same setting
+  missing          Print the Debian packages that are still needed, and nothing if all are there
+  fetch            Only fetch and patch what the build needs
+
+--cuda takes MLX's library for NVIDIA cards (mlx-cuda-13) and builds in target/mlx-linux-cuda.
+EOF
+}
+
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+say() { printf '== %s\n' "$*" >&2; }
+
+wheel_package=mlx-cpu
+work="$root/target/mlx-linux"
+if [[ ${1:-} == --cuda ]]; then
+    shift
+    wheel_package=mlx-cuda-13
+    work="$root/target/mlx-linux-cuda"
+fi
+tree="$work/tree"
+# The default features, with mlx-linux in place of mlx: cargo takes one name for a crate, not both.
+features=(--no-default-features --features hub,nvml,mlx-linux)
+wheel="$work/wheel"
+mlx_sys="$work/mlx-sys"
+
+# GCC 12 and older have no std::format, which MLX's C interface uses.
+needs_fmt() { ! printf '#include <format>\nauto s = std::format("{}", 1);\n' | c++ -std=c++20 -fsyntax-only -x c++ - 2>/dev/null; }
+has_fmt() { printf '#define FMT_HEADER_ONLY\n#include <fmt/format.h>\n' | c++ -std=c++20 -fsyntax-only -x c++ - 2>/dev/null; }
+has_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' ||
+        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+missing() {
+    command -v c++ >/dev/null || echo g++
+    command -v cmake >/dev/null || echo cmake
+    command -v make >/dev/null || echo make
+    command -v patch >/dev/null || echo patch
+    command -v python3 >/dev/null || echo python3
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    has_libclang || echo libclang-dev
+    if command -v c++ >/dev/null && needs_fmt && ! has_fmt; then echo libfmt-dev; fi
+}
+
+# The manifest with a lock file of its own: the patch below would rewrite the repository's.
+make_tree() {
+    mkdir -p "$tree"
+    local name
+    for name in src tests benches themes sessions docs tools README.md CHANGELOG.md ARCHITECTURE.md; do
+        if [[ -e $root/$name ]]; then ln -sfn "../../../$name" "$tree/$name"; fi
+    done
+    cmp -s "$root/Cargo.toml" "$tree/Cargo.toml" || cp "$root/Cargo.toml" "$tree/Cargo.toml"
+    # The lock file is begun anew only when the repository's has changed.
+    if ! cmp -s "$root/Cargo.lock" "$work/Cargo.lock.from"; then
+        cp "$root/Cargo.lock" "$tree/Cargo.lock"
+        cp "$root/Cargo.lock" "$work/Cargo.lock.from"
+    fi
+}
+
+# The source of mlx-sys as cargo downloads it, for the version in the repository's lock file.
+mlx_sys_source() {
+    cargo metadata --manifest-path "$root/Cargo.toml" --locked --format-version 1 \
+        "${features[@]}" --filter-platform "$(uname -m)-unknown-linux-gnu" |
+        python3 -c 'import json, os, sys
+print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "mlx-sys"))'
+}
+
+patch_mlx_sys() {
+    local source stamp
+    source=$(mlx_sys_source) || fail "cargo could not fetch mlx-sys: is crates.io within reach?"
+    stamp="$source $(cat "$here"/patches/*.patch | cksum)"
+    if [[ $(cat "$mlx_sys.stamp" 2>/dev/null) != "$stamp" ]]; then
+        say "patching $(basename "$source")"
+        rm -rf "$mlx_sys"
+        cp -r "$source" "$mlx_sys"
+        chmod -R u+w "$mlx_sys"
+        local file
+        for file in "$here"/patches/*.patch; do
+            patch --quiet --strip 1 --directory "$mlx_sys" <"$file" ||
+                fail "$(basename "$file") does not fit $(basename "$source"): bring the patches up to that version"
+        done
+        echo "$stamp" >"$mlx_sys.stamp"
+    fi
+}
+
+# MLX's own library, of the version that mlx-sys was written for.
+fetch_wheel() {
+    local version
+    version=$(sed -n 's/^ *GIT_TAG v\([0-9.]*\)).*/\1/p' "$mlx_sys/src/mlx-c/CMakeLists.txt")
+    [[ -n $version ]] || fail "mlx-sys does not say which version of MLX it wants"
+    grep -q "VERSION: .*\"$version\"" "$root/src/backend/mlx/mod.rs" ||
+        fail "mlx-sys wants MLX $version: say so in VERSION of src/backend/mlx/mod.rs"
+    if [[ $(cat "$wheel.stamp" 2>/dev/null) == "$wheel_package $version" ]]; then return; fi
+    say "fetching $wheel_package $version"
+    rm -rf "$wheel" "$work/download"
+    local platforms=() i
+    for i in 17 28 31 34 35; do platforms+=(--platform "manylinux_2_${i}_$(uname -m)"); done
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: "${platforms[@]}" \
+        --dest "$work/download" "$wheel_package==$version" ||
+        fail "pip could not fetch $wheel_package $version: is a package index within reach?"
+    python3 -m zipfile -e "$work"/download/*.whl "$wheel"
+    rm -rf "$work/download"
+    [[ -e $wheel/mlx/lib/libmlx.so ]] || fail "$wheel_package $version holds no mlx/lib/libmlx.so"
+    echo "$wheel_package $version" >"$wheel.stamp"
+}
+
+fetch() {
+    local packages
+    packages=$(missing | tr '\n' ' ')
+    [[ -z $packages ]] || fail "these packages are needed: $packages(apt-get install $packages)"
+    mkdir -p "$work"
+    make_tree
+    patch_mlx_sys
+    fetch_wheel
+}
+
+run_cargo() {
+    export MLX_ROOT="$wheel/mlx" CARGO_TARGET_DIR="$work"
+    # The program finds the library beside it, wherever the folder is; so do tests, one folder deeper.
+    export RUSTFLAGS="${RUSTFLAGS:-} -C link-arg=-Wl,-rpath,\$ORIGIN/../wheel/mlx/lib:\$ORIGIN/../../wheel/mlx/lib"
+    if needs_fmt; then export CXXFLAGS="${CXXFLAGS:-} -include $here/format_shim.h"; fi
+    cd "$tree"
+    local command=$1
+    shift
+    cargo "$command" --config "patch.crates-io.mlx-sys.path='$mlx_sys'" "${features[@]}" "$@"
+}
+
+command=${1:-build}
+shift || true
+case $command in
+build)
+    fetch
+    run_cargo build --release "$@"
+    say "built $work/release/bit-axon"
+    ;;
+test)
+    fetch
+    export BIT_AXON_BACKEND=mlx
+    run_cargo test --release "$@"
+    ;;
+cargo)
+    fetch
+    run_cargo "$@"
+    ;;
+missing) missing ;;
+fetch) fetch ;;
+-h | --help | help) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
