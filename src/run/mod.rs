@@ -297,20 +297,8 @@ impl Loop {
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Sensed => {
-                for msg in self.sensing.take().into_iter().flatten() {
-                    self.watching.sense(&msg);
-                    self.tell(msg);
-                }
-            }
-            Woken::Read => {
-                let (read, notices) = self.watching.look();
-                read.into_iter().for_each(|msg| self.tell(msg));
-                for notice in notices {
-                    self.output.send(term::notify(&notice));
-                    self.tell(Msg::Notice(notice));
-                }
-            }
+            Woken::Sensed => self.sensed(),
+            Woken::Read => self.read_runs(),
             Woken::Time => {}
         }
         Ok(())

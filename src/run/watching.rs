@@ -111,6 +111,26 @@ impl Watching {
     }
 }
 
+impl super::Loop {
+    /// Tells what was sensed, and keeps it beside the runs.
+    pub(super) fn sensed(&mut self) {
+        for msg in self.sensing.take().into_iter().flatten() {
+            self.watching.sense(&msg);
+            self.tell(msg);
+        }
+    }
+
+    /// Tells what was read of the runs, and cries out what went wrong with them.
+    pub(super) fn read_runs(&mut self) {
+        let (read, notices) = self.watching.look();
+        read.into_iter().for_each(|msg| self.tell(msg));
+        for notice in notices {
+            self.output.send(crate::term::notify(&notice));
+            self.tell(Msg::Notice(notice));
+        }
+    }
+}
+
 /// Free and all bytes of the disk that holds a folder.
 #[allow(clippy::useless_conversion, reason = "these numbers have other sizes on other systems")]
 fn room(folder: &std::path::Path) -> Option<(u64, u64)> {
