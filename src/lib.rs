@@ -10,6 +10,7 @@
 //! train -> backend, telemetry, model, protocol
 //! telemetry, config -> protocol
 //! session -> chat -> protocol
+//! monitor -> metrics           ui and app may import metrics too
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -22,6 +23,8 @@
 //! * [`train`]: training runs: data, steps, heat, checkpoints.
 //! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
 //! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
+//! * [`metrics`]: the points of training runs: held small, drawn fast, watched; no files, no threads.
+//! * [`monitor`]: readers of training runs, ours and others', which follow growing files.
 //! * [`app`]: the workbench without a screen: state, keys, and how messages change it.
 //! * [`ui`]: the workbench on a screen.
 //! * [`term`]: the terminal: taken over, given back, written to without waiting.
@@ -40,7 +43,9 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod metrics;
 pub mod model;
+pub mod monitor;
 pub mod pico;
 pub mod protocol;
 pub mod rng;

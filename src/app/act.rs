@@ -7,7 +7,7 @@ use super::msg::Effect;
 use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
-use super::{alter, copy, figures, navigate, replay, sessions, slash};
+use super::{alter, copy, figures, navigate, replay, sessions, slash, training};
 use crate::protocol::Command;
 
 /// Lines that the wheel of lists turns at once.
@@ -24,6 +24,9 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
     }
     if let Some(effects) = replay::act(app, action, argument) {
         return effects;
+    }
+    if app.view == View::Training && training::act(app, action) {
+        return Vec::new();
     }
     match action {
         Help | ChatHelp => app.overlay = Some(Overlay::Help(0)),
@@ -139,6 +142,11 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         SessionOpen | SessionRename | SessionDelete | SessionCopy | SessionExport | SessionExportJson => {
             return sessions::session(app, action);
         }
+        // Those of the view of training runs were done above, if it is shown.
+        RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
+        | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
+        | RunOnly | RunPin | RunColour | SortNext | SortBackwards | FilterRuns | FilterMetrics | ShowConsole
+        | ShowAlerts | ShowExperts | ExpertLayer => {}
         ListUp | ListDown | ListPageUp | ListPageDown | ListLess | ListMore | ListTake => {
             return in_overlay(app, action);
         }

@@ -17,13 +17,15 @@ pub enum Context {
     Sessions,
     /// Wherever a recording is played, but in the prompt.
     Replay,
+    /// In the view of training runs.
+    Training,
     /// In lists that lie over the screen: palette, search, settings, help.
     List,
 }
 
 impl Context {
     /// All, in the order of the help.
-    pub const ALL: [Context; 8] = [
+    pub const ALL: [Context; 9] = [
         Context::Everywhere,
         Context::Prompt,
         Context::Chat,
@@ -31,6 +33,7 @@ impl Context {
         Context::Routing,
         Context::Sessions,
         Context::Replay,
+        Context::Training,
         Context::List,
     ];
 
@@ -44,6 +47,7 @@ impl Context {
             Context::Tokens => "tokens",
             Context::Sessions => "sessions",
             Context::Replay => "replay",
+            Context::Training => "training",
             Context::List => "list",
         }
     }
@@ -231,6 +235,37 @@ actions! {
     ReplayTenth "replay-tenth" Replay ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] "" "To that tenth of it"
     Loop "loop" Replay ["L"] "" "Begin again at the end, or stop there"
     ReplayCommand "replay-command" Replay [":"] "" "Type a command"
+
+    RunUp "run-up" Training ["up", "k"] "" "The run above"
+    RunDown "run-down" Training ["down", "j"] "" "The run below"
+    ChartNext "chart-next" Training ["n", "tab"] "" "The next chart"
+    ChartBefore "chart-before" Training ["N", "shift-tab"] "" "The chart before"
+    ChartLarge "chart-large" Training ["enter", "f"] "" "Give the chosen chart all the room, or take it back"
+    CrossLeft "cross-left" Training ["left", "h"] "" "Move the crosshair to the left"
+    CrossRight "cross-right" Training ["right", "l"] "" "Move it to the right"
+    CrossBack "cross-back" Training ["shift-left", "H"] "" "Move it ten columns to the left"
+    CrossOn "cross-on" Training ["shift-right", "L"] "" "Move it ten columns to the right"
+    ZoomIn "zoom-in" Training ["+", "="] "" "Show half as much of the axis"
+    ZoomOut "zoom-out" Training ["-"] "" "Show twice as much"
+    PanLeft "pan-left" Training ["["] "" "Show what comes before"
+    PanRight "pan-right" Training ["]"] "" "Show what comes after"
+    ZoomAll "zoom-all" Training ["0"] "" "Show everything, without a crosshair"
+    NextAxis "axis" Training ["x"] "" "Draw over steps, tokens, time or time since the start"
+    LogScale "log" Training ["y"] "" "Draw logarithms, or the values"
+    Smoother "smoother" Training ["s"] "" "Smooth the curves more"
+    Rougher "rougher" Training ["S"] "" "Smooth them less"
+    RunHide "run-hide" Training ["space"] "" "Hide the chosen run, or show it again"
+    RunOnly "run-only" Training ["i"] "" "Show the chosen run alone, or all again"
+    RunPin "run-pin" Training ["p"] "" "Keep the chosen run at the top"
+    RunColour "run-colour" Training ["c"] "" "Draw the chosen run in the next colour"
+    SortNext "sort" Training ["o"] "" "Sort the table by the next column"
+    SortBackwards "sort-backwards" Training ["O"] "" "Sort it the other way round"
+    FilterRuns "filter-runs" Training ["/"] "" "Show only some runs: name, setting:text, setting>=number, !word"
+    FilterMetrics "filter-metrics" Training ["m"] "" "Show only metrics whose names hold this"
+    ShowConsole "console" Training ["t"] "" "Show what the chosen run printed"
+    ShowAlerts "alerts" Training ["a"] "" "Show what is wrong with the runs"
+    ShowExperts "experts" Training ["e"] "" "Show the load of the experts of the chosen run"
+    ExpertLayer "expert-layer" Training ["E"] "" "The experts of the next layer"
 
     ListUp "list-up" List ["up", "ctrl-p"] "" "The line above"
     ListDown "list-down" List ["down", "ctrl-n"] "" "The line below"

@@ -29,6 +29,7 @@ pub mod sessions;
 pub mod slash;
 pub mod state;
 pub mod tally;
+pub mod training;
 mod update;
 
 pub use figures::next_wake;

@@ -62,6 +62,8 @@ pub enum Msg {
     Notice(String),
     /// The theme in use now.
     Theme(String),
+    /// Something was read of the training runs that are watched.
+    Runs(super::training::Runs),
 }
 
 /// What is known about a model once it is open.

@@ -374,6 +374,8 @@ pub struct App {
     pub sessions: SessionList,
     /// The recording that is played; none where a model answers.
     pub replay: Option<Box<Replay>>,
+    /// Training runs.
+    pub training: super::training::Training,
     /// The terminal is far away: fewer frames.
     pub slow_link: bool,
     /// Seconds between figures on the screen.
@@ -427,6 +429,7 @@ impl App {
             notice: None,
             sessions: SessionList::default(),
             replay: None,
+            training: super::training::Training::default(),
             slow_link: false,
             figures_every: 0.25,
             dirty: true,

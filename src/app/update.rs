@@ -9,7 +9,7 @@ use super::msg::{Effect, Msg};
 use super::navigate;
 use super::overlay::{self, Overlay};
 use super::state::{App, Model, Pane, Scroll, View};
-use super::{act, figures, heat, replay, sessions, slash};
+use super::{act, figures, heat, replay, sessions, slash, training};
 use crate::protocol::MachineMemory;
 
 /// Takes in what happened, and says what is to be done outside.
@@ -92,6 +92,10 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.theme = name;
             app.dirty = true;
         }
+        Msg::Runs(read) => {
+            app.training.read(&read.runs, read.loading);
+            app.dirty |= app.view == View::Training;
+        }
     }
     Vec::new()
 }
@@ -124,6 +128,7 @@ fn contexts(app: &App) -> &'static [Context] {
     }
     match (app.view, app.focus) {
         (View::Sessions, _) => &[Context::Sessions, Context::Everywhere],
+        (View::Training, _) => &[Context::Training, Context::Everywhere],
         (View::Routing, _) | (View::Workbench, Pane::Routing) => &[Context::Routing, Context::Everywhere],
         (View::Workbench, Pane::Prompt) => &[Context::Prompt, Context::Everywhere],
         (View::Workbench, Pane::Chat) if app.walk.is_some() => &[Context::Tokens, Context::Everywhere],
@@ -149,6 +154,9 @@ fn replay_contexts(app: &App) -> &'static [Context] {
 fn press(app: &mut App, key: Key) -> Vec<Effect> {
     if app.overlay.is_some() {
         return press_overlay(app, key);
+    }
+    if app.view == View::Training && training::typed(app, key) {
+        return Vec::new();
     }
     let action = app.keymap.action(contexts(app), key);
     if action != Some(Action::SessionDelete) {

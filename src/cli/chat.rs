@@ -122,6 +122,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
             interval: settings.heat.interval,
             limits: settings.heat.limits,
         }),
+        watched: None,
         first,
     })?;
     left.map_or(Ok(()), |left| say_where(&left, args.model.as_deref()))

@@ -25,6 +25,7 @@ pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
+pub mod monitor;
 pub mod open;
 pub mod output;
 pub mod pico;
@@ -88,6 +89,7 @@ enum Command {
     Prepare(prepare::PrepareArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
+    Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
@@ -111,6 +113,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),

@@ -93,6 +93,7 @@ pub fn run(mut args: ReplayArgs) -> Result<()> {
         mouse: settings.ui.mouse,
         slow_link: settings.ui.slow_link,
         sensors: None,
+        watched: None,
         first: Vec::new(),
     })?;
     Ok(())

@@ -20,6 +20,7 @@ mod sensing;
 mod signals;
 pub mod store;
 pub mod themes;
+mod watching;
 mod witness;
 
 use std::collections::VecDeque;
@@ -52,10 +53,12 @@ use sensing::Sensing;
 use signals::{Asked, Signals};
 use store::{Left, Store};
 use themes::Themes;
+use watching::Watching;
 use witness::Witness;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
+pub use watching::Watched;
 
 /// Between frames on a slow link, at least.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
@@ -89,6 +92,8 @@ pub struct Setup {
     pub slow_link: SlowLink,
     /// What is sensed.
     pub sensors: Option<Sensors>,
+    /// Training runs that are watched.
+    pub watched: Option<Watched>,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -147,6 +152,7 @@ enum Woken {
     Kept(Box<Msg>),
     Written,
     Sensed,
+    Read,
     Time,
 }
 
@@ -164,6 +170,7 @@ struct Loop {
     store: Keeper,
     witness: Witness,
     sensing: Option<Sensing>,
+    watching: Watching,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
@@ -199,6 +206,7 @@ impl Loop {
             store: Keeper::start(setup.store)?,
             witness: Witness::default(),
             sensing: setup.sensors.map(Sensing::start).transpose()?,
+            watching: Watching::new(setup.watched),
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
@@ -262,6 +270,7 @@ impl Loop {
             msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
             _ = sensing::changed(&mut self.sensing) => Woken::Sensed,
+            _ = self.watching.due() => Woken::Read,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -293,7 +302,8 @@ impl Loop {
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Sensed => sensing::take(&mut self.sensing).for_each(|msg| self.tell(msg)),
+            Woken::Sensed => self.sensed(),
+            Woken::Read => self.read_runs(),
             Woken::Time => {}
         }
         Ok(())

@@ -111,6 +111,12 @@ pub fn copy(text: &str) -> Vec<u8> {
     format!("\x1b]52;c;{}\x07", base64(text.as_bytes())).into_bytes()
 }
 
+/// What makes the terminal tell its user something, even if it is not looked at (OSC 9).
+pub fn notify(text: &str) -> Vec<u8> {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!("\x1b]9;{text}\x07").into_bytes()
+}
+
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -40,6 +40,7 @@ pub use layout::SMALLEST;
 #[derive(Debug, Default)]
 pub struct Screen {
     chat: ChatCache,
+    training: training::Cache,
     /// Whose layout is remembered: chat, theme and its depth.
     of: Option<(u64, String, theme::Depth)>,
 }
@@ -81,7 +82,7 @@ impl Screen {
             }
             View::Routing => routing_view::draw(app, theme, screen.main, frame),
             View::Sessions => sessions::draw(app, theme, screen.main, frame),
-            View::Training => training::draw(theme, screen.main, frame),
+            View::Training => training::draw(app, theme, screen.main, frame, &mut self.training),
         }
         if let (Some(line), Some(replay)) = (screen.transport, &app.replay) {
             transport::draw(app, replay, theme, line, frame);

@@ -8,3 +8,4 @@ mod replay;
 mod routing;
 mod screens;
 mod sessions;
+mod training;
