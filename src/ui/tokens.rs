@@ -45,9 +45,10 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     put(frame, inner, upper.height, &legend(theme, usize::from(inner.width)));
     let lower = Rect { y: upper.bottom() + 1, height: lower.saturating_sub(1), ..inner };
     if let Some(token) = node.tokens.get(walk.at) {
-        let taken_over = walk.at < node.taken_over;
+        // A recording cannot be forked.
+        let forks = app.replay.is_none().then_some(walk.at < node.taken_over);
         match walk.experts {
-            None => alternatives(theme, token, walk, taken_over, lower, frame),
+            None => alternatives(theme, token, walk, forks, lower, frame),
             Some(from) => experts_alone(theme, token, from, lower, frame),
         }
     }
@@ -90,7 +91,7 @@ fn alternatives(
     theme: &Theme,
     token: &TokenRecord,
     walk: TokenWalk,
-    taken_over: bool,
+    forks: Option<bool>,
     area: Rect,
     frame: &mut Frame<'_>,
 ) {
@@ -125,10 +126,12 @@ fn alternatives(
         ]);
         put(frame, Rect { width: columns as u16, ..area }, row as u16, &line);
     }
-    let words = match (taken_over, side > 0 || token.routing.is_empty()) {
-        (true, _) => "taken over from the answer that was forked",
-        (false, true) => "enter forks here with the chosen one",
-        (false, false) => "enter forks here with the chosen one, e lists the experts",
+    let words = match (forks, side > 0 || token.routing.is_empty()) {
+        (Some(true), _) => "taken over from the answer that was forked",
+        (Some(false), true) => "enter forks here with the chosen one",
+        (Some(false), false) => "enter forks here with the chosen one, e lists the experts",
+        (None, true) => "",
+        (None, false) => "e lists the experts",
     };
     hint(theme, words, Rect { width: columns as u16, ..area }, frame);
     let side = Rect { x: area.right() - side, width: side, ..area };
