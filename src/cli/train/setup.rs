@@ -177,16 +177,14 @@ impl Setup {
         let mut world = World::start(options).context("cannot start the thread that reads the temperature")?;
         let required = self.settings.require_sensor;
         let state = world.first_answer(if required { SENSOR_PATIENCE_S } else { SENSOR_HEAD_START_S });
-        if required {
-            if state.celsius().is_none() {
-                let why = match state {
-                    SensorState::Waiting => format!("it has not answered for {SENSOR_PATIENCE_S} s"),
-                    SensorState::Problem { source, problem } => format!("{source} {problem}"),
-                    SensorState::NoSensor { reason } => reason,
-                    SensorState::Reading { source, .. } => format!("{source} gives no temperature"),
-                };
-                bail!("--require-sensor wants a temperature, and there is none: {why}");
-            }
+        if required && state.celsius().is_none() {
+            let why = match state {
+                SensorState::Waiting => format!("it has not answered for {SENSOR_PATIENCE_S} s"),
+                SensorState::Problem { source, problem } => format!("{source} {problem}"),
+                SensorState::NoSensor { reason } => reason,
+                SensorState::Reading { source, .. } => format!("{source} gives no temperature"),
+            };
+            bail!("--require-sensor wants a temperature, and there is none: {why}");
         }
         Ok(world)
     }
