@@ -74,6 +74,26 @@ impl Column {
         }
     }
 
+    /// Adds the numbers from one place up to another to `out`: faster than one by one.
+    pub fn read(&self, from: usize, to: usize, out: &mut Vec<f64>) {
+        let (mut at, to) = (from, to.min(self.len()));
+        while at < to {
+            let chunk = at / CHUNK;
+            match self.chunks.get(chunk) {
+                Some(packed) => {
+                    let end = to.min((chunk + 1) * CHUNK);
+                    packed.read(at - chunk * CHUNK, end - chunk * CHUNK, out);
+                    at = end;
+                }
+                None => {
+                    let before = self.chunks.len() * CHUNK;
+                    out.extend_from_slice(&self.tail[at - before..to - before]);
+                    break;
+                }
+            }
+        }
+    }
+
     /// The last number; NaN if there is none.
     pub fn last(&self) -> f64 {
         self.len().checked_sub(1).map_or(f64::NAN, |last| self.get(last))
@@ -101,6 +121,24 @@ impl Column {
 }
 
 impl Chunk {
+    #[inline]
+    fn whole(&self, index: usize) -> i64 {
+        let packed = pack::get(&self.words, u32::from(self.width), index);
+        self.base.wrapping_add(self.slope.wrapping_mul(index as i64)).wrapping_add(packed.cast_signed())
+    }
+
+    fn read(&self, from: usize, to: usize, out: &mut Vec<f64>) {
+        match self.kind {
+            Kind::Places(0) => out.extend((from..to).map(|i| self.whole(i) as f64)),
+            Kind::Places(places) => {
+                let ten = TENS[usize::from(places)];
+                out.extend((from..to).map(|i| self.whole(i) as f64 / ten));
+            }
+            Kind::Single => out.extend((from..to).map(|i| f64::from(from_order(self.whole(i) as u32)))),
+            Kind::Double => out.extend((from..to).map(|i| self.get(i))),
+        }
+    }
+
     #[inline]
     fn get(&self, index: usize) -> f64 {
         let packed = pack::get(&self.words, u32::from(self.width), index);
@@ -220,6 +258,12 @@ mod tests {
             assert!(column.get(i) == *n || (n.is_nan() && column.get(i).is_nan()), "{i}: {n} {}", column.get(i));
         }
         assert!(column.get(numbers.len()).is_nan());
+        for (from, to) in [(0, numbers.len()), (numbers.len() / 3, numbers.len() / 2 + 1), (5, 5)] {
+            let mut read = Vec::new();
+            column.read(from, to, &mut read);
+            let one_by_one: Vec<u64> = (from..to).map(|i| column.get(i).to_bits()).collect();
+            assert_eq!(read.iter().map(|n| n.to_bits()).collect::<Vec<_>>(), one_by_one);
+        }
         column.bytes()
     }
 

@@ -128,8 +128,8 @@ fn newest(run: &Run, name: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::Row;
     use super::*;
+    use crate::metrics::Row;
 
     fn run() -> Run {
         let mut run = Run::new("Qwen-sft-2", "hf-log");

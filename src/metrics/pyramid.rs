@@ -1,7 +1,7 @@
 //! Smallest, largest and mean of ever more points, so that a chart never reads them all.
 
 /// Points in a block of the lowest level.
-pub(super) const BASE: usize = 64;
+pub(super) const BASE: usize = 32;
 /// Blocks of a level in one of the next.
 const FAN: usize = 8;
 
@@ -124,9 +124,9 @@ mod tests {
                 assert!((f64::from(block.mean) - mean).abs() < 20.0, "{} {mean}", block.mean);
             }
         }
-        assert_eq!(pyramid.level(4096, 100), None);
-        assert_eq!(pyramid.level(4096, 64), Some(0));
-        assert_eq!(pyramid.level(4096, 8), Some(1));
+        assert_eq!(pyramid.level(4096, 200), None);
+        assert_eq!(pyramid.level(4096, 128), Some(0));
+        assert_eq!(pyramid.level(4096, 16), Some(1));
         let mut nothing = Pyramid::default();
         (0..BASE).for_each(|_| nothing.push(f64::NAN));
         assert!(nothing.blocks(0)[0].min > nothing.blocks(0)[0].max);

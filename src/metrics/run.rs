@@ -376,6 +376,25 @@ impl Run {
         if axis == Axis::Relative { x - scale.first } else { x }
     }
 
+    /// Turns rows, in their order, into places on an axis.
+    pub(super) fn places(&self, axis: Axis, rows: &mut Vec<f64>) {
+        let scale = self.scale(axis);
+        let (Some(first), Some(last)) = (rows.first().copied(), rows.last().copied()) else { return };
+        if !scale.known || self.in_no_order(axis) {
+            return;
+        }
+        if last - first == (rows.len() - 1) as f64 {
+            // Every row has a point: no need to look for each.
+            rows.clear();
+            scale.column.read(first as usize, last as usize + 1, rows);
+        } else {
+            rows.iter_mut().for_each(|row| *row = scale.column.get(*row as usize));
+        }
+        if axis == Axis::Relative {
+            rows.iter_mut().for_each(|x| *x -= scale.first);
+        }
+    }
+
     /// The smallest and the largest place on an axis.
     pub fn extent(&self, axis: Axis) -> Option<(f64, f64)> {
         let scale = self.scale(axis);

@@ -84,6 +84,12 @@ impl Series {
         self.values.get(at)
     }
 
+    /// Adds the values of the points from one place up to another, and their rows.
+    pub(super) fn read(&self, from: usize, to: usize, rows: &mut Vec<f64>, values: &mut Vec<f64>) {
+        self.rows.read(from, to, rows);
+        self.values.read(from, to, values);
+    }
+
     /// The row of a point.
     #[inline]
     pub fn row(&self, at: usize) -> usize {

@@ -193,8 +193,8 @@ fn short(x: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::Row;
     use super::*;
+    use crate::metrics::Row;
 
     fn look(run: &mut Run, watcher: &mut Watcher, now: f64) -> Vec<AlertKind> {
         watcher.look(run, now).into_iter().map(|alert| alert.kind).collect()
