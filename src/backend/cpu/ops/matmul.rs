@@ -58,8 +58,6 @@ const HIGH: usize = 240;
 const WIDE: usize = 1024;
 /// Tiles are this many vectors wide.
 const VECTORS: usize = 2;
-/// Numbers that are packed across at once.
-const SQUARE: usize = 16;
 
 per_level! {
     /// `out = factor * a b`, or `out += factor * a b`. `packed` is memory that is used again.
@@ -122,8 +120,14 @@ fn blocks<V: Vector, const M: usize>(
                         let sums = tile::<V, M>(panel_a, panel_b);
                         let (row, rows) = (m0 + i * M, M.min(high - i * M));
                         let (col, cols) = (n0 + j * width, width.min(wide - j * width));
-                        for (r, sums) in sums.iter().enumerate().take(rows) {
-                            write(sums, &mut out.row(row + r)[col..col + cols], add, factor);
+                        if rows == M && cols == width {
+                            for (r, sums) in sums.iter().enumerate() {
+                                write(*sums, &mut out.row(row + r)[col..col + width], add, factor);
+                            }
+                        } else {
+                            // A copy, so that whole tiles need not leave the registers.
+                            let sums = sums;
+                            write_edge(&sums[..rows], out, (row, col, cols), add, factor);
                         }
                     }
                 }
@@ -149,18 +153,27 @@ fn tile<V: Vector, const M: usize>(a: &[f32], b: &[f32]) -> [[V; VECTORS]; M] {
 
 /// One row of a tile to where it belongs.
 #[inline(always)]
-fn write<V: Vector>(sums: &[V; VECTORS], out: &mut [f32], add: bool, factor: f32) {
-    let mut edge = [0.0f32; 2 * SQUARE];
-    let whole = out.len() == VECTORS * V::LANES;
-    let to = if whole { &mut *out } else { &mut edge[..] };
-    for (v, sum) in sums.iter().enumerate() {
-        let to = &mut to[v * V::LANES..];
+fn write<V: Vector>(sums: [V; VECTORS], out: &mut [f32], add: bool, factor: f32) {
+    for (v, sum) in sums.into_iter().enumerate() {
+        let to = &mut out[v * V::LANES..];
         let scaled = sum.mul(V::splat(factor));
-        // At an edge, what is there is added below.
-        if add && whole { V::load(to).add(scaled) } else { scaled }.store(to);
+        if add { V::load(to).add(scaled) } else { scaled }.store(to);
     }
-    if !whole {
-        for (out, sum) in out.iter_mut().zip(edge) {
+}
+
+/// The part of a tile that lies within the matrix: some rows, and some columns from the first.
+#[inline(always)]
+fn write_edge<V: Vector>(
+    tile: &[[V; VECTORS]],
+    out: &mut ColumnBlock<'_>,
+    (row, col, cols): (usize, usize, usize),
+    add: bool,
+    factor: f32,
+) {
+    for (r, sums) in tile.iter().enumerate() {
+        let mut line = [0.0f32; VECTORS * 16];
+        write(*sums, &mut line, false, factor);
+        for (out, sum) in out.row(row + r)[col..col + cols].iter_mut().zip(line) {
             *out = if add { *out + sum } else { sum };
         }
     }
@@ -178,25 +191,56 @@ fn pack(from: View<'_>, first: usize, count: usize, k0: usize, depth: usize, wid
         }
         if from.down == 1 {
             for (k, to) in panel.chunks_exact_mut(width).enumerate() {
-                to[..rows].copy_from_slice(&from.data[row + (k0 + k) * from.along..][..rows]);
+                let line = &from.data[row + (k0 + k) * from.along..];
+                // A copy of a length that is known is a few instructions, another one a call.
+                if rows == width {
+                    to.copy_from_slice(&line[..width])
+                } else {
+                    to[..rows].copy_from_slice(&line[..rows])
+                }
             }
             continue;
         }
-        // A square at a time, so that what is read and what is written both stay near.
-        for (s, square) in panel.chunks_mut(SQUARE * width).enumerate() {
-            for r in 0..rows {
-                let start = (row + r) * from.down + (k0 + s * SQUARE) * from.along;
-                if from.along == 1 {
-                    let line = &from.data[start..][..square.len() / width];
-                    for (to, v) in square.chunks_exact_mut(width).zip(line) {
-                        to[r] = *v;
-                    }
-                } else {
-                    for (k, to) in square.chunks_exact_mut(width).enumerate() {
-                        to[r] = from.data[start + k * from.along];
-                    }
-                }
+        let line = |r: usize| &from.data[(row + r) * from.down + k0 * from.along..];
+        let mut r = 0;
+        if from.along == 1 {
+            while r + 4 <= rows {
+                across([0, 1, 2, 3].map(|i| &line(r + i)[..depth]), width, &mut panel[r..]);
+                r += 4;
             }
         }
+        for r in r..rows {
+            let line = line(r);
+            for k in 0..depth {
+                panel[k * width + r] = line[k * from.along];
+            }
+        }
+    }
+}
+
+/// Number `k` of row `r` to `to[k * width + r]`: four by four, where the compiler would gather one by one.
+#[inline(always)]
+fn across(rows: [&[f32]; 4], width: usize, to: &mut [f32]) {
+    let count = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == count) && (count == 0 || to.len() >= (count - 1) * width + 4));
+    let mut k = 0;
+    #[cfg(target_arch = "x86_64")]
+    while k + 4 <= count {
+        use std::arch::x86_64::*;
+        // SAFETY: SSE is part of the architecture; rows and places were checked above.
+        unsafe {
+            let [a, b, c, d] = rows.map(|row| _mm_loadu_ps(row.as_ptr().add(k)));
+            let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+            let to = to.as_mut_ptr().add(k * width);
+            _mm_storeu_ps(to, _mm_movelh_ps(ab_low, cd_low));
+            _mm_storeu_ps(to.add(width), _mm_movehl_ps(cd_low, ab_low));
+            _mm_storeu_ps(to.add(2 * width), _mm_movelh_ps(ab_high, cd_high));
+            _mm_storeu_ps(to.add(3 * width), _mm_movehl_ps(cd_high, ab_high));
+        }
+        k += 4;
+    }
+    for k in k..count {
+        to[k * width..][..4].copy_from_slice(&rows.map(|row| row[k]));
     }
 }
