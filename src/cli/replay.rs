@@ -22,7 +22,7 @@ use crate::term;
 /// Shows what happened as it happened: the chat token by token, the routing of every layer, heat and
 /// memory as far as they were recorded. It plays at its own pace or in steps, forwards and backwards;
 /// answers can be walked token by token, compared and searched. Space plays and stops, arrows step by
-/// token, [ and ] by message, < and > change the speed, 0 to 9 go to that tenth, L loops; F1 shows all
+/// token, `[` and `]` by message, < and > change the speed, 0 to 9 go to that tenth, L loops; F1 shows all
 /// keys. Nothing is written to the file.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

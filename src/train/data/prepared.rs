@@ -35,7 +35,7 @@ pub(super) const VERSION: u32 = 1;
 /// What a prepared file was made for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct About {
-    /// [`VERSION`].
+    /// The version that this program writes.
     pub version: u32,
     /// What it can be used for.
     pub method: Method,
