@@ -126,8 +126,8 @@ fn blocks<V: Vector, const M: usize>(
                             }
                         } else {
                             // A copy, so that whole tiles need not leave the registers.
-                            let sums = sums;
-                            write_edge(&sums[..rows], out, (row, col, cols), add, factor);
+                            let spilled = sums;
+                            write_edge(&spilled[..rows], out, (row, col, cols), add, factor);
                         }
                     }
                 }
