@@ -7,8 +7,10 @@
 //! run -> everything            the only loop: signals, keys, engine, time
 //! ui -> app -> protocol        the workbench: what it is, and how it looks
 //! engine -> backend -> model -> protocol
+//! train -> backend, telemetry, model, protocol
 //! telemetry, config -> protocol
 //! session -> chat -> protocol
+//! monitor -> metrics           ui and app may import metrics too
 //! ```
 //!
 //! * [`protocol`]: plain data that every room may know: commands, events, routing, memory reports.
@@ -18,8 +20,11 @@
 //! * [`engine`]: the async task around a backend: commands in, events out, sampling.
 //! * [`telemetry`]: temperature, power, memory and load, and what follows from heat.
 //! * [`config`]: the settings of the user.
+//! * [`train`]: training runs: data, steps, heat, checkpoints.
 //! * [`chat`]: a conversation as a tree of messages, and a player of recorded ones; no files, no clocks.
 //! * [`session`]: conversations on disk: saved as they happen, listed, searched, exported, replayed.
+//! * [`metrics`]: the points of training runs: held small, drawn fast, watched; no files, no threads.
+//! * [`monitor`]: readers of training runs, ours and others', which follow growing files.
 //! * [`app`]: the workbench without a screen: state, keys, and how messages change it.
 //! * [`ui`]: the workbench on a screen.
 //! * [`term`]: the terminal: taken over, given back, written to without waiting.
@@ -38,7 +43,9 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod metrics;
 pub mod model;
+pub mod monitor;
 pub mod pico;
 pub mod protocol;
 pub mod rng;

@@ -181,6 +181,15 @@ pub struct LayerRouting {
 /// What every MoE layer did with one token, in layer order.
 pub type TokenRouting = Vec<LayerRouting>;
 
+/// A token of a prompt that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadToken {
+    /// The token.
+    pub token: TokenId,
+    /// Its text by itself, with incomplete characters replaced.
+    pub text: String,
+}
+
 /// What a client hears from the engine about its requests, in order and without loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -208,6 +217,9 @@ pub enum Event {
         total: usize,
         /// Routing of the tokens read since the last such event, when asked for.
         routing: Vec<TokenRouting>,
+        /// Which tokens these are, in the same order; empty where it is not known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tokens: Vec<ReadToken>,
     },
     /// One token was generated.
     Token(Token),

@@ -108,6 +108,25 @@ fn events_come_in_order() {
 }
 
 #[test]
+fn a_limit_of_speed_is_kept_and_does_not_delay_cancelling() {
+    let mut engine = start(&Mock::counts());
+    let begun = Instant::now();
+    let request = Request { max_speed: Some(200.0), max_tokens: 9, ..text("a") };
+    assert_eq!(answer(&run(&mut engine, request)).2.generated_tokens, 9);
+    // Eight pauses of 5 ms; how much longer it took is the machine's affair.
+    assert!(begun.elapsed() >= Duration::from_millis(40));
+    // The second token would come after ten seconds.
+    let request = Request { max_speed: Some(0.1), max_tokens: 9, ..text("a") };
+    engine.handle.send_blocking(Command::Generate(request)).unwrap();
+    while !matches!(engine.events.recv_blocking(), Some(Event::Token(_))) {}
+    let begun = Instant::now();
+    engine.handle.send_blocking(Command::Cancel(1)).unwrap();
+    assert_eq!(answer(&rest(&mut engine)).1, FinishReason::Cancelled);
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    engine.close().unwrap();
+}
+
+#[test]
 fn a_chat_reads_only_what_is_new() {
     let mock = Mock::says(b"Yes.");
     let mut engine = start(&mock);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use bit_axon::chat::{Change, Chat, End, Pace, Player, TokenRecord, What};
 use bit_axon::protocol::{
     Alterations, Alternative, EngineSnapshot, Event, FinishReason, HeatReading, LayerRouting, MachineMemory, ModelInfo,
-    Role, Sampling, Stats,
+    ReadToken, Role, Sampling, Stats,
 };
 use bit_axon::session::{Access, NewerVersion, Store, export, load, open_or_create, replay, search};
 use proptest::prelude::*;
@@ -66,6 +66,7 @@ fn all() -> Vec<What> {
         alterations: Some(alterations.clone()),
     };
     let routing = vec![record("x").routing];
+    let tokens = vec![ReadToken { token: 7, text: "Why".into() }];
     let failed = Change::Finish { id: 3, text: String::new(), end: End::Failed("no\n\u{7}".into()), stats: None };
     vec![
         model(),
@@ -73,7 +74,7 @@ fn all() -> Vec<What> {
         add(0, None, Role::User, "Why is the sky blue?\n\u{1b}[2J"),
         add(1, Some(0), Role::Assistant, ""),
         What::Engine(Event::Started { id: 1, prompt_tokens: 9, reused_tokens: 0, truncated_tokens: 0, seed: 4 }),
-        What::Engine(Event::Prefill { id: 1, done: 1, total: 9, routing }),
+        What::Engine(Event::Prefill { id: 1, done: 1, total: 9, routing, tokens }),
         token(1, "Be"),
         token(1, "cause"),
         finish(1),
@@ -129,7 +130,7 @@ fn what_is_written_is_read_again() {
     let mut player = Player::new(recording, Pace::default());
     player.seek(usize::MAX);
     assert_eq!(player.chat(), &loaded.chat);
-    assert_eq!(player.heat().unwrap().celsius, Some(71.5));
+    assert_eq!(player.heat(1).next().unwrap().1.celsius, Some(71.5));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -201,3 +201,97 @@ fn sessions_are_renamed_and_deleted_only_if_that_is_meant() {
     let empty = Command::new(PROGRAM).arg("sessions").env("BIT_AXON_HOME", dir.path().join("none")).output().unwrap();
     assert!(said(&empty).is_empty() && text(&empty.stderr).contains("none"));
 }
+
+fn tour(name: &str) -> String {
+    format!("{}/sessions/{name}.jsonl", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn routing_is_exported_and_nothing_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = |args: &[&str]| sessions(dir.path(), &[&["export"], args].concat());
+    for (tour, layers, experts) in [(tour("random-weights-chat"), 3, 4), (tour("random-weights-trace"), 5, 5)] {
+        let csv = said(&export(&[&tour, "--routing", "csv"]));
+        assert_eq!(csv.lines().count(), 1 + layers * experts, "{csv}");
+        let columns = csv.lines().next().unwrap().split(',').count();
+        assert!(csv.lines().all(|line| line.split(',').count() == columns), "{csv}");
+        let jsonl = said(&export(&[&tour, "--routing", "jsonl"]));
+        let lines: Vec<Value> = jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), layers);
+        assert!(lines[0]["tokens"].as_u64().unwrap() >= 30 && lines[0]["experts"].as_array().unwrap().len() == experts);
+        let svg = said(&export(&[&tour, "--routing", "svg", "--choices"]));
+        assert!(roxmltree::Document::parse(&svg).is_ok());
+    }
+    let all = said(&export(&[&tour("random-weights-chat"), "--routing", "csv"]));
+    let one = said(&export(&[&tour("random-weights-chat"), "--routing", "csv", "--message", "1"]));
+    assert!(all != one && one.lines().nth(1).unwrap().starts_with("message 1,1,0,60,"), "{one}");
+    let file = dir.path().join("x.svg");
+    let out = file.to_str().unwrap();
+    said(&export(&[&tour("random-weights-trace"), "--routing", "svg", "--out", out]));
+    let before = fs::read(&file).unwrap();
+    for (args, wanted) in [
+        (
+            vec![tour("random-weights-chat"), "--routing".into(), "svg".into(), "--out".into(), out.into()],
+            "stays as it is",
+        ),
+        (
+            vec![tour("random-weights-chat"), "--routing".into(), "svg".into(), "--message".into(), "0".into()],
+            "no answer",
+        ),
+        (vec![tour("random-weights-chat")], "--format"),
+        (
+            vec![tour("random-weights-chat"), "--format".into(), "md".into(), "--routing".into(), "csv".into()],
+            "cannot be used",
+        ),
+    ] {
+        let output = export(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!output.status.success() && text(&output.stderr).contains(wanted), "{}", text(&output.stderr));
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[test]
+fn replays_say_what_is_wrong_and_what_to_use_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        fs::write(dir.path().join(name), bytes).unwrap();
+        dir.path().join(name).to_string_lossy().into_owned()
+    };
+    let header = "{\"bit-axon-session\":1,\"created\":0}\n";
+    // A model of a thousand layers with a thousand experts each would fill the memory with its sums.
+    let layers = |n: usize| {
+        (0..n).map(|l| format!(r#"{{"layer":{l},"experts":[1023],"weights":[1],"entropy":0,"shared_gate":null}}"#))
+    };
+    let huge = format!(
+        "{{\"pos\":0,\"token\":1,\"text\":\"x\",\"layers\":[{}]}}\n",
+        layers(1000).collect::<Vec<_>>().join(",")
+    );
+    for (path, wanted) in [
+        (file("rubbish.jsonl", b"\x00\x1b[2Jrubbish"), "not a session"),
+        (file("empty.jsonl", b""), "nothing to play"),
+        (file("torn.jsonl", &header.as_bytes()[..20]), "nothing to play"),
+        (file("header.jsonl", header.as_bytes()), "nothing to play"),
+        (file("newer.jsonl", b"{\"bit-axon-session\":9,\"created\":0}\n"), "newer bit-axon"),
+        (file("trace.jsonl", b"{\"pos\":0,rubbish\n"), "no line of this trace"),
+        (file("huge.jsonl", huge.as_bytes()), "more layers and experts than can be shown"),
+        (dir.path().to_string_lossy().into_owned(), "not a file"),
+        ("not-there.jsonl".into(), "cannot open"),
+        ("not-there".into(), "no session of that name"),
+        (tour("random-weights-chat"), "sessions show"),
+        (tour("random-weights-trace"), "needs a terminal"),
+    ] {
+        let output = Command::new(PROGRAM).args(["replay", &path]).stdin(Stdio::null()).output().unwrap();
+        let errors = text(&output.stderr);
+        let wanted = wanted.replace("needs a terminal", "on a terminal");
+        assert!(!output.status.success() && errors.contains(&wanted), "{path}: {errors}");
+        assert!(!errors.contains('\u{1b}'));
+    }
+    for (option, value) in
+        [("--speed", "0"), ("--speed", "nan"), ("--speed", "100"), ("--from", "x"), ("--from", "200%")]
+    {
+        let output =
+            Command::new(PROGRAM).args(["replay", &tour("random-weights-chat"), option, value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option} {value}");
+    }
+}

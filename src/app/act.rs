@@ -7,7 +7,7 @@ use super::msg::Effect;
 use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
-use super::{alter, copy, figures, navigate, sessions, slash};
+use super::{alter, copy, figures, navigate, replay, sessions, slash, training};
 use crate::protocol::Command;
 
 /// Lines that the wheel of lists turns at once.
@@ -16,6 +16,18 @@ const PAGE: usize = 10;
 /// Does it. `argument` is what stood behind its name on a slash line.
 pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> {
     use Action::*;
+    if app.replay.is_some()
+        && let Some(why) = replay::refusal(action)
+    {
+        app.say(why);
+        return Vec::new();
+    }
+    if let Some(effects) = replay::act(app, action, argument) {
+        return effects;
+    }
+    if app.view == View::Training && training::act(app, action) {
+        return Vec::new();
+    }
     match action {
         Help | ChatHelp => app.overlay = Some(Overlay::Help(0)),
         Palette => app.overlay = Some(Overlay::Palette(List::default())),
@@ -69,6 +81,8 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
             return altered(app);
         }
         Compare | CompareHere => compare(app),
+        CompareWith | CompareWithHere => compare_with_next(app),
+        ExportRouting | ExportHere => return super::export::export(app, argument),
         Theme => return theme(app, argument),
         Redraw => return vec![Effect::Redraw],
         Suspend => return vec![Effect::Suspend],
@@ -93,6 +107,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         TokenSurprise => navigate::surprise(app),
         AlternativeUp => navigate::alternative(app, -1),
         AlternativeDown => navigate::alternative(app, 1),
+        TokenExperts => navigate::token_experts(app),
         ForkHere => return generate::fork(app),
 
         ExpertLeft => navigate::expert(app, 0, -1),
@@ -110,10 +125,12 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Measure => {
             app.look.measure = match app.look.measure {
                 self::Measure::Weights => self::Measure::Choices,
-                self::Measure::Choices => self::Measure::Weights,
+                self::Measure::Choices => self::Measure::Together,
+                self::Measure::Together => self::Measure::Weights,
             };
         }
-        MuteHere | MuteEverywhere | ForceHere | ForceEverywhere | MoreExperts | FewerExperts | SharedHere => {
+        MuteHere | MuteEverywhere | ForceHere | ForceEverywhere | MoreExperts | FewerExperts | MoreEverywhere
+        | FewerEverywhere | SharedHere => {
             return alter_here(app, action);
         }
         SessionUp => return sessions::step(app, -1),
@@ -125,9 +142,17 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         SessionOpen | SessionRename | SessionDelete | SessionCopy | SessionExport | SessionExportJson => {
             return sessions::session(app, action);
         }
+        // Those of the view of training runs were done above, if it is shown.
+        RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
+        | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
+        | RunOnly | RunPin | RunColour | SortNext | SortBackwards | FilterRuns | FilterMetrics | ShowConsole
+        | ShowAlerts | ShowExperts | ExpertLayer => {}
         ListUp | ListDown | ListPageUp | ListPageDown | ListLess | ListMore | ListTake => {
             return in_overlay(app, action);
         }
+        // Done above.
+        Seek | Speed | PlayPause | StepOn | StepBack | MessageOn | MessageBack | Faster | Slower | ReplayStart
+        | ReplayEnd | ReplayTenth | Loop | ReplayCommand => {}
     }
     Vec::new()
 }
@@ -151,7 +176,7 @@ fn escape(app: &mut App) -> Vec<Effect> {
     } else if app.panes.zoom {
         app.panes.zoom = false;
     } else {
-        app.focus = Pane::Prompt;
+        app.focus = if app.replay.is_some() { Pane::Chat } else { Pane::Prompt };
     }
     Vec::new()
 }
@@ -367,9 +392,13 @@ fn alter_here(app: &mut App, action: Action) -> Vec<Effect> {
         Action::ForceEverywhere => alter::toggle_force(a, None, expert),
         Action::SharedHere => alter::toggle_shared(a, Some(layer)),
         more_or_fewer => {
-            let k = a.of(layer).top_k.unwrap_or(own_k);
-            let k = if more_or_fewer == Action::MoreExperts { (k + 1).min(experts) } else { (k - 1).max(1) };
-            alter::set_k(a, Some(layer), (k != own_k).then_some(k));
+            let everywhere = matches!(more_or_fewer, Action::MoreEverywhere | Action::FewerEverywhere);
+            let place = (!everywhere).then_some(layer);
+            let now = if everywhere { a.all.top_k } else { a.of(layer).top_k };
+            let k = now.unwrap_or(own_k);
+            let more = matches!(more_or_fewer, Action::MoreExperts | Action::MoreEverywhere);
+            let k = if more { (k + 1).min(experts) } else { k.saturating_sub(1).max(1) };
+            alter::set_k(a, place, (k != own_k).then_some(k));
         }
     }
     altered(app)
@@ -384,6 +413,19 @@ fn compare(app: &mut App) {
         (app.look.scope, app.view) = (Scope::Answer, View::Routing);
     }
     figures::refresh(app);
+}
+
+/// Compares with the next answer of the chat, in a circle.
+fn compare_with_next(app: &mut App) {
+    let others = figures::comparable(app);
+    let now = figures::compared(app).filter(|_| app.look.compare);
+    let at = now.and_then(|now| others.iter().position(|id| *id == now));
+    app.look.against = others.get(at.map_or(0, |at| at + 1) % others.len().max(1)).copied();
+    if app.look.compare {
+        figures::refresh(app);
+    } else {
+        compare(app);
+    }
 }
 
 fn theme(app: &mut App, name: &str) -> Vec<Effect> {

@@ -15,19 +15,25 @@ pub enum Context {
     Tokens,
     /// In the list of sessions.
     Sessions,
+    /// Wherever a recording is played, but in the prompt.
+    Replay,
+    /// In the view of training runs.
+    Training,
     /// In lists that lie over the screen: palette, search, settings, help.
     List,
 }
 
 impl Context {
     /// All, in the order of the help.
-    pub const ALL: [Context; 7] = [
+    pub const ALL: [Context; 9] = [
         Context::Everywhere,
         Context::Prompt,
         Context::Chat,
         Context::Tokens,
         Context::Routing,
         Context::Sessions,
+        Context::Replay,
+        Context::Training,
         Context::List,
     ];
 
@@ -40,6 +46,8 @@ impl Context {
             Context::Routing => "routing",
             Context::Tokens => "tokens",
             Context::Sessions => "sessions",
+            Context::Replay => "replay",
+            Context::Training => "training",
             Context::List => "list",
         }
     }
@@ -136,6 +144,10 @@ actions! {
     SharedExpert "shared" Everywhere [] "[LAYER]" "Switch the shared expert off, or on again"
     Unalter "unalter" Everywhere ["alt-u"] "" "Undo all changes to the routing"
     Compare "compare" Everywhere [] "" "Compare the routing of this answer with that of the branch before it"
+    CompareWith "compare-with" Everywhere [] "" "Compare with another answer of this chat than now"
+    ExportRouting "export-routing" Everywhere ["alt-x"] "[FILE]" "Write the routing that is seen to FILE.csv, .jsonl or .svg"
+    Seek "seek" Everywhere [] "PLACE" "Go to a place of the recording: 40%, 1:30, token 120, +10 or -10 tokens"
+    Speed "speed" Everywhere [] "X" "Play the recording X times as fast as it was made"
     Theme "theme" Everywhere ["alt-t"] "[NAME]" "Use the next theme, or the named one"
     Redraw "redraw" Everywhere ["ctrl-l"] "" "Draw the screen anew"
     Suspend "suspend" Everywhere ["ctrl-z"] "" "Go back to the shell for a while"
@@ -172,6 +184,7 @@ actions! {
     TokenSurprise "token-surprise" Tokens ["s"] "" "The next token that was unlikely"
     AlternativeUp "alternative-up" Tokens ["up", "k"] "" "The alternative above"
     AlternativeDown "alternative-down" Tokens ["down", "j"] "" "The alternative below"
+    TokenExperts "token-experts" Tokens ["e"] "" "Its experts in every layer, or its alternatives again"
     ForkHere "fork" Tokens ["enter", "f"] "" "Fork the answer here with the chosen alternative"
 
     ExpertLeft "expert-left" Routing ["left", "h"] "" "The expert to the left"
@@ -179,16 +192,20 @@ actions! {
     LayerUp "layer-up" Routing ["up", "k"] "" "The layer above"
     LayerDown "layer-down" Routing ["down", "j"] "" "The layer below"
     Scope "scope" Routing ["s"] "" "Show this token, this answer or this session"
-    Measure "measure" Routing ["v"] "" "Show weights or choices"
+    Measure "measure" Routing ["v"] "" "Show weights, choices, or which experts are chosen together"
     MuteHere "mute-here" Routing ["m"] "" "Mute the chosen expert in this layer, or let it speak again"
     MuteEverywhere "mute-everywhere" Routing ["M"] "" "The same in every layer"
     ForceHere "force-here" Routing ["f"] "" "Force the chosen expert in this layer, or let it go"
     ForceEverywhere "force-everywhere" Routing ["F"] "" "The same in every layer"
     MoreExperts "more-experts" Routing ["+"] "" "One expert more a token in this layer"
     FewerExperts "fewer-experts" Routing ["-"] "" "One expert fewer a token in this layer"
+    MoreEverywhere "more-everywhere" Routing ["K"] "" "One expert more a token in every layer"
+    FewerEverywhere "fewer-everywhere" Routing ["J"] "" "One expert fewer a token in every layer"
     SharedHere "shared-here" Routing ["x"] "" "Switch the shared expert of this layer off, or on again"
     UnalterHere "unalter-here" Routing ["u"] "" "Undo all changes to the routing"
     CompareHere "compare-here" Routing ["c"] "" "Compare with the branch before, or stop comparing"
+    CompareWithHere "compare-with-here" Routing ["o"] "" "Compare with another answer of this chat"
+    ExportHere "export-here" Routing ["e"] "" "Write the routing that is seen as a picture, routing.svg"
     RegenerateHere "regenerate-here" Routing ["r"] "" "Answer again with the routing as it is now"
 
     SessionUp "session-up" Sessions ["up", "k"] "" "The session above"
@@ -205,6 +222,50 @@ actions! {
     SessionPageDown "session-page-down" Sessions ["pagedown"] "" "Ten sessions down"
     SessionFirst "session-first" Sessions ["g", "home"] "" "The newest session"
     SessionLast "session-last" Sessions ["G", "end"] "" "The oldest session"
+
+    PlayPause "play-pause" Replay ["space"] "" "Play the recording, or stay here"
+    StepOn "step-on" Replay ["right", "."] "" "A token on"
+    StepBack "step-back" Replay ["left", ","] "" "A token back"
+    MessageOn "message-on" Replay ["]"] "" "To the next message"
+    MessageBack "message-back" Replay ["["] "" "To the beginning of this message, or to the one before"
+    Faster "faster" Replay [">"] "" "Twice as fast"
+    Slower "slower" Replay ["<"] "" "Half as fast"
+    ReplayStart "replay-start" Replay ["home", "^"] "" "To the start of the recording"
+    ReplayEnd "replay-end" Replay ["end", "$"] "" "To its end"
+    ReplayTenth "replay-tenth" Replay ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] "" "To that tenth of it"
+    Loop "loop" Replay ["L"] "" "Begin again at the end, or stop there"
+    ReplayCommand "replay-command" Replay [":"] "" "Type a command"
+
+    RunUp "run-up" Training ["up", "k"] "" "The run above"
+    RunDown "run-down" Training ["down", "j"] "" "The run below"
+    ChartNext "chart-next" Training ["n", "tab"] "" "The next chart"
+    ChartBefore "chart-before" Training ["N", "shift-tab"] "" "The chart before"
+    ChartLarge "chart-large" Training ["enter", "f"] "" "Give the chosen chart all the room, or take it back"
+    CrossLeft "cross-left" Training ["left", "h"] "" "Move the crosshair to the left"
+    CrossRight "cross-right" Training ["right", "l"] "" "Move it to the right"
+    CrossBack "cross-back" Training ["shift-left", "H"] "" "Move it ten columns to the left"
+    CrossOn "cross-on" Training ["shift-right", "L"] "" "Move it ten columns to the right"
+    ZoomIn "zoom-in" Training ["+", "="] "" "Show half as much of the axis"
+    ZoomOut "zoom-out" Training ["-"] "" "Show twice as much"
+    PanLeft "pan-left" Training ["["] "" "Show what comes before"
+    PanRight "pan-right" Training ["]"] "" "Show what comes after"
+    ZoomAll "zoom-all" Training ["0"] "" "Show everything, without a crosshair"
+    NextAxis "axis" Training ["x"] "" "Draw over steps, tokens, time or time since the start"
+    LogScale "log" Training ["y"] "" "Draw logarithms, or the values"
+    Smoother "smoother" Training ["s"] "" "Smooth the curves more"
+    Rougher "rougher" Training ["S"] "" "Smooth them less"
+    RunHide "run-hide" Training ["space"] "" "Hide the chosen run, or show it again"
+    RunOnly "run-only" Training ["i"] "" "Show the chosen run alone, or all again"
+    RunPin "run-pin" Training ["p"] "" "Keep the chosen run at the top"
+    RunColour "run-colour" Training ["c"] "" "Draw the chosen run in the next colour"
+    SortNext "sort" Training ["o"] "" "Sort the table by the next column"
+    SortBackwards "sort-backwards" Training ["O"] "" "Sort it the other way round"
+    FilterRuns "filter-runs" Training ["/"] "" "Show only some runs: name, setting:text, setting>=number, !word"
+    FilterMetrics "filter-metrics" Training ["m"] "" "Show only metrics whose names hold this"
+    ShowConsole "console" Training ["t"] "" "Show what the chosen run printed"
+    ShowAlerts "alerts" Training ["a"] "" "Show what is wrong with the runs"
+    ShowExperts "experts" Training ["e"] "" "Show the load of the experts of the chosen run"
+    ExpertLayer "expert-layer" Training ["E"] "" "The experts of the next layer"
 
     ListUp "list-up" List ["up", "ctrl-p"] "" "The line above"
     ListDown "list-down" List ["down", "ctrl-n"] "" "The line below"

@@ -15,6 +15,10 @@ pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
         app.say("A session is being opened");
         return None;
     }
+    if app.replay.is_some() {
+        super::replay::set_aside(app, &change);
+        return None;
+    }
     match app.chat.apply(&change) {
         Ok(()) => {
             app.dirty = true;
@@ -29,6 +33,9 @@ pub(super) fn change(app: &mut App, change: Change) -> Option<Effect> {
 
 /// Why nothing can be asked now, if so.
 fn hindered(app: &App) -> Option<String> {
+    if app.replay.is_some() {
+        return super::replay::refusal(super::action::Action::Regenerate).map(str::to_owned);
+    }
     match &app.model {
         _ if app.sessions.opening.is_some() => Some("A session is being opened".into()),
         Model::Opening(_) => Some("The model is still being opened".into()),
@@ -107,6 +114,11 @@ pub(super) fn fork(app: &mut App) -> Vec<Effect> {
     };
     let mut tokens = node.tokens[..walk.at].to_vec();
     tokens.push(other);
+    let vocabulary = app.opened().map_or(0, |opened| opened.info.vocabulary);
+    if tokens.iter().any(|token| token.token as usize >= vocabulary) {
+        app.say("This answer has tokens that the model does not know: another model gave it, so it cannot be forked");
+        return Vec::new();
+    }
     let text = tokens.iter().map(|t| t.text.as_str()).collect();
     let parent = node.parent;
     let foreign = super::sessions::is_foreign(app, walk.node);
@@ -178,8 +190,8 @@ pub(super) fn event(app: &mut App, event: Event) -> Vec<Effect> {
                 app.say(format!("The context is full: the oldest {truncated_tokens} tokens were left out"));
             }
         }
-        Event::Prefill { id, done, total, routing } if ours(app, id) => {
-            routing.iter().for_each(|token| app.live.session.add(token));
+        Event::Prefill { id, done, total, routing, tokens } if ours(app, id) => {
+            app.live.session.prompt(&routing, &tokens, true);
             if let Some(running) = &mut app.running {
                 running.prefill = Some((done, total));
             }
@@ -211,14 +223,12 @@ fn token(app: &mut App, token: Token) -> Vec<Effect> {
     running.first_token.get_or_insert(now);
     running.tokens += 1;
     let id = running.node;
-    app.live.session.add(&token.routing);
     if app.live.answer_of == Some(id) {
         app.live.answer.add(&token.routing);
     }
-    // The routing is of the pass that read the token before.
-    if let Some(read) = app.chat.node(id).and_then(|node| node.tokens.last()) {
-        app.live.fires.add(read.token, &read.text, &token.routing);
-    }
+    // What the prompt ends with was counted when it was read, a beginning that was taken over too.
+    let read = app.chat.node(id).and_then(|node| node.tokens.get(node.taken_over..)?.last());
+    app.live.session.said(read.map(|read| (read.token, read.text.as_str())), &token.routing, true);
     change(app, Change::Token { id, token: token.into() }).into_iter().collect()
 }
 

@@ -39,7 +39,7 @@ pub struct Heat {
 
 impl Heat {
     /// Takes the newest in; true if that changes what is seen.
-    fn take(&mut self, now: f64, sensed: &Sensed) -> bool {
+    pub(super) fn take(&mut self, now: f64, sensed: &Sensed) -> bool {
         let sensed = rounded(sensed);
         let stepped = self.advance(now);
         let celsius = sensed.sensor.celsius();

@@ -62,6 +62,8 @@ pub enum Msg {
     Notice(String),
     /// The theme in use now.
     Theme(String),
+    /// Something was read of the training runs that are watched.
+    Runs(super::training::Runs),
 }
 
 /// What is known about a model once it is open.
@@ -90,6 +92,15 @@ pub enum Effect {
     Remember(String),
     /// Put this on the clipboard of the terminal.
     Copy(String),
+    /// Write this text to a file that is not there yet.
+    Save {
+        /// Its name; `~/` is the home folder.
+        name: String,
+        /// If there is such a file, take the next free name: `routing-2.svg`.
+        numbered: bool,
+        /// What it holds.
+        text: String,
+    },
     /// Use the theme of this name.
     Theme(String),
     /// Draw every cell again.

@@ -3,7 +3,7 @@
 use super::chat::{Change, Chat};
 use super::generate::change;
 use super::msg::{Effect, SessionOp};
-use super::state::{Anchor, App, Pane, Scroll, TokenWalk, View};
+use super::state::{Anchor, App, Pane, Scope, Scroll, TokenWalk, View};
 use crate::protocol::Role;
 
 /// A probability below this is a surprise.
@@ -131,7 +131,7 @@ pub(super) fn branch(app: &mut App, by: isize) -> Vec<Effect> {
     }
     let (siblings, index) = app.chat.siblings(at);
     let id = siblings[(index as isize + by).rem_euclid(siblings.len() as isize) as usize];
-    app.walk = None;
+    leave_tokens(app);
     app.live.stale = true;
     let effect = change(app, Change::Choose { id });
     if let Some(place) = app.chat.place(id) {
@@ -168,7 +168,10 @@ pub(super) fn tokens(app: &mut App) {
         app.say("There is no answer with tokens to walk yet");
         return;
     };
-    app.walk = Some(TokenWalk { node, at: 0, alternative: 0, from: app.focus });
+    let scope = app.look.scope;
+    app.walk = Some(TokenWalk { node, at: 0, alternative: 0, from: app.focus, scope, experts: None });
+    // Beside the tokens the routing is that of the one under the cursor, unless asked for more.
+    app.look.scope = Scope::Token;
     (app.focus, app.view, app.live.stale) = (Pane::Chat, View::Workbench, true);
 }
 
@@ -176,6 +179,9 @@ pub(super) fn tokens(app: &mut App) {
 pub(super) fn leave_tokens(app: &mut App) -> bool {
     let Some(walk) = app.walk.take() else { return false };
     (app.focus, app.live.stale) = (walk.from, true);
+    if app.look.scope == Scope::Token {
+        app.look.scope = walk.scope;
+    }
     true
 }
 
@@ -205,13 +211,25 @@ pub(super) fn surprise(app: &mut App) {
 pub(super) fn alternative(app: &mut App, by: isize) {
     let Some(walk) = &mut app.walk else { return };
     let token = app.chat.node(walk.node).and_then(|n| n.tokens.get(walk.at));
+    if let Some(from) = &mut walk.experts {
+        let layers = token.map_or(0, |t| t.routing.len());
+        *from = from.saturating_add_signed(by).min(layers.saturating_sub(1));
+        return;
+    }
     let count = token.map_or(1, |t| t.alternatives.len() + 1);
     walk.alternative = walk.alternative.saturating_add_signed(by).min(count - 1);
 }
 
+/// Lists the experts of the token in every layer, or its alternatives again.
+pub(super) fn token_experts(app: &mut App) {
+    if let Some(walk) = &mut app.walk {
+        walk.experts = if walk.experts.is_some() { None } else { Some(0) };
+    }
+}
+
 /// Moves the cursor over layers and experts.
 pub(super) fn expert(app: &mut App, layers: isize, experts: isize) {
-    let all = &app.live.session.layers;
+    let all = &app.live.session.load.layers;
     let layer = app.look.cursor.0.saturating_add_signed(layers).min(all.len().saturating_sub(1));
     let most = all.get(layer).map_or(0, |l| l.chosen.len()).saturating_sub(1);
     app.look.cursor = (layer, app.look.cursor.1.saturating_add_signed(experts).min(most));
@@ -222,7 +240,9 @@ pub(super) fn expert(app: &mut App, layers: isize, experts: isize) {
 pub(super) fn replace_chat(app: &mut App, chat: Chat) {
     app.chat = chat;
     app.chat_generation += 1;
-    (app.selected, app.scroll, app.editing, app.walk) = (None, Scroll::Follow, None, None);
-    (app.live.answer_of, app.live.stale, app.dirty) = (None, true, true);
-    app.look.compare = false;
+    leave_tokens(app);
+    (app.selected, app.scroll, app.editing) = (None, Scroll::Follow, None);
+    app.dirty = true;
+    (app.look.compare, app.look.against) = (false, None);
+    super::figures::count_again(app, None);
 }

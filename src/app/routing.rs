@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::chat::Chat;
 use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 
 /// How tokens loaded the experts of one layer.
@@ -35,19 +34,34 @@ impl LayerLoad {
         }
     }
 
-    fn add(&mut self, routing: &LayerRouting) {
+    fn count(&mut self, routing: &LayerRouting, more: bool) {
         let experts = self.chosen.len();
-        self.tokens += 1;
-        self.entropy += f64::from(routing.entropy);
+        let step = |n: &mut u64| *n = if more { *n + 1 } else { n.saturating_sub(1) };
+        let sum = |s: &mut f64, n: u64, x: f32| {
+            let x = f64::from(x);
+            // Sums of nothing are nothing, whatever was rounded on the way.
+            *s = if n == 0 {
+                0.0
+            } else if more {
+                *s + x
+            } else {
+                *s - x
+            };
+        };
+        step(&mut self.tokens);
+        sum(&mut self.entropy, self.tokens, routing.entropy);
         if let Some(gate) = routing.shared_gate {
-            self.shared = (self.shared.0 + f64::from(gate), self.shared.1 + 1);
+            step(&mut self.shared.1);
+            sum(&mut self.shared.0, self.shared.1, gate);
         }
         for (i, expert) in routing.experts.iter().copied().enumerate().filter(|(_, e)| *e < experts) {
-            self.chosen[expert] += 1;
-            self.weight[expert] += routing.weights.get(i).copied().map_or(0.0, f64::from);
+            step(&mut self.chosen[expert]);
+            sum(&mut self.weight[expert], self.chosen[expert], routing.weights.get(i).copied().unwrap_or(0.0));
             for other in routing.experts[..i].iter().copied().filter(|o| *o < experts) {
-                self.pairs[expert * experts + other] += 1;
-                self.pairs[other * experts + expert] += 1;
+                for pair in [expert * experts + other, other * experts + expert] {
+                    let n = &mut self.pairs[pair];
+                    *n = if more { *n + 1 } else { n.saturating_sub(1) };
+                }
             }
         }
     }
@@ -92,12 +106,18 @@ impl LayerLoad {
 
     /// How often two experts were chosen together, over how often either was (Jaccard).
     pub fn together(&self, a: usize, b: usize) -> f64 {
+        let (both, either) = self.both_and_either(a, b);
+        ratio(both as f64, either)
+    }
+
+    /// How often two experts were chosen together, and how often either was.
+    pub fn both_and_either(&self, a: usize, b: usize) -> (u64, u64) {
         let experts = self.chosen.len();
         if a >= experts || b >= experts {
-            return 0.0;
+            return (0, 0);
         }
         let both = u64::from(self.pairs[a * experts + b]);
-        ratio(both as f64, self.chosen[a] + self.chosen[b] - both)
+        (both, (self.chosen[a] + self.chosen[b]).saturating_sub(both))
     }
 }
 
@@ -121,9 +141,14 @@ impl Load {
 
     /// Counts a token.
     pub fn add(&mut self, routing: &TokenRouting) {
+        self.count(routing, true);
+    }
+
+    /// Counts a token, or with `more` false takes one away that was counted.
+    pub fn count(&mut self, routing: &TokenRouting, more: bool) {
         for layer in routing {
             if let Some(load) = self.layers.iter_mut().find(|l| l.layer == layer.layer) {
-                load.add(layer);
+                load.count(layer, more);
             }
         }
     }
@@ -145,30 +170,6 @@ impl Load {
     }
 }
 
-/// What all answers of a chat say of the routing.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Counted {
-    /// How they loaded the layers.
-    pub load: Load,
-    /// What the experts fire for.
-    pub fires: Fires,
-}
-
-impl Counted {
-    /// Counts them, for a model with this many experts in each layer.
-    pub fn of(chat: &Chat, experts: &[usize]) -> Self {
-        let (mut load, mut fires) = (Load::new(experts), Fires::default());
-        for node in chat.nodes() {
-            node.tokens.iter().skip(node.taken_over).for_each(|token| load.add(&token.routing));
-            // The routing is of the pass that read the token before.
-            for pair in node.tokens.windows(2).skip(node.taken_over.saturating_sub(1)) {
-                fires.add(pair[0].token, &pair[0].text, &pair[1].routing);
-            }
-        }
-        Self { load, fires }
-    }
-}
-
 /// For each expert, the tokens whose reading it took part in.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fires {
@@ -180,7 +181,9 @@ pub struct Fires {
 /// A token that an expert fires for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fired {
-    /// Its text.
+    /// Which.
+    pub token: TokenId,
+    /// Its text; empty where it is a part of a character, or not known.
     pub text: String,
     /// How often.
     pub count: u32,
@@ -189,13 +192,18 @@ pub struct Fired {
 }
 
 impl Fires {
-    /// Counts the reading of a token.
-    pub fn add(&mut self, token: TokenId, text: &str, routing: &TokenRouting) {
+    /// Counts the reading of a token, or with `more` false takes one away that was counted.
+    pub fn count(&mut self, token: TokenId, text: &str, routing: &TokenRouting, more: bool) {
         self.texts.entry(token).or_insert_with(|| text.to_owned());
         for layer in routing {
             for (expert, weight) in layer.experts.iter().zip(&layer.weights) {
-                let seen = self.of.entry((layer.layer, *expert)).or_default().entry(token).or_default();
-                *seen = (seen.0 + 1, seen.1 + weight);
+                let tokens = self.of.entry((layer.layer, *expert)).or_default();
+                let seen = tokens.entry(token).or_default();
+                match (more, seen.0) {
+                    (true, count) => *seen = (count + 1, seen.1 + weight),
+                    (false, 0 | 1) => drop(tokens.remove(&token)),
+                    (false, count) => *seen = (count - 1, seen.1 - weight),
+                }
             }
         }
     }
@@ -206,6 +214,7 @@ impl Fires {
         let mut tokens: Vec<(&TokenId, &(u32, f32))> = tokens.iter().collect();
         tokens.sort_by(|a, b| b.1.1.total_cmp(&a.1.1).then(a.0.cmp(b.0)));
         let fired = |(token, (count, weight)): (&TokenId, &(u32, f32))| Fired {
+            token: *token,
             text: self.texts.get(token).cloned().unwrap_or_default(),
             count: *count,
             weight: weight / *count as f32,
@@ -247,9 +256,9 @@ mod tests {
     #[test]
     fn experts_know_their_tokens() {
         let mut fires = Fires::default();
-        fires.add(5, "fn", &routing(1, &[2, 0], &[0.6, 0.2]));
-        fires.add(5, "fn", &routing(1, &[2, 0], &[0.8, 0.2]));
-        fires.add(6, "x", &routing(1, &[2], &[0.9]));
+        fires.count(5, "fn", &routing(1, &[2, 0], &[0.6, 0.2]), true);
+        fires.count(5, "fn", &routing(1, &[2, 0], &[0.8, 0.2]), true);
+        fires.count(6, "x", &routing(1, &[2], &[0.9]), true);
         let top = fires.top(1, 2, 5);
         assert_eq!(top.iter().map(|f| (f.text.as_str(), f.count)).collect::<Vec<_>>(), [("fn", 2), ("x", 1)]);
         assert!((top[0].weight - 0.7).abs() < 1e-6);

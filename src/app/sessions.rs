@@ -5,8 +5,8 @@ use super::chat::{Change, Chat, NodeId};
 use super::generate::change;
 use super::msg::{Effect, SessionOp};
 use super::overlay::{Ask, Hit, Overlay};
-use super::routing::Counted;
 use super::state::{App, Pane, SessionEntry, View};
+use super::tally::Tally;
 use super::{figures, navigate};
 use crate::protocol::{Alterations, Command, ModelInfo, Role, Sampling};
 
@@ -24,7 +24,7 @@ pub struct Resumed {
     /// What was altered in the routing at the end.
     pub alterations: Alterations,
     /// Its routing, if it was counted already.
-    pub counted: Option<Box<Counted>>,
+    pub counted: Option<Box<Tally>>,
     /// What the user should know of it.
     pub notes: Vec<String>,
 }
@@ -124,7 +124,7 @@ pub(super) fn opened(app: &mut App, resumed: Resumed) -> Vec<Effect> {
     (app.sessions.opening, app.sessions.open) = (None, Some(id));
     (app.sessions.model, app.sessions.resumed) = (model, chat.nodes().len());
     navigate::replace_chat(app, chat);
-    figures::recount(app, counted.map(|counted| *counted));
+    figures::count_again(app, counted.map(|counted| *counted));
     (app.view, app.focus) = (View::Workbench, Pane::Prompt);
     let keep_sampling = std::mem::take(&mut app.sessions.keep_sampling);
     if let Some(sampling) = sampling.filter(|_| !keep_sampling) {
@@ -185,7 +185,7 @@ pub(super) fn new_chat(app: &mut App) -> Vec<Effect> {
         return Vec::new();
     }
     navigate::replace_chat(app, Chat::default());
-    figures::recount(app, None);
+    figures::count_again(app, None);
     (app.view, app.focus) = (View::Workbench, Pane::Prompt);
     (app.sessions.open, app.sessions.model, app.sessions.resumed) = (None, None, 0);
     let mut effects = vec![Effect::Session(SessionOp::New)];

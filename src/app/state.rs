@@ -6,8 +6,10 @@ use super::keymap::Keymap;
 use super::msg::Opened;
 use super::overlay::Overlay;
 use super::prompt::PromptState;
-use super::routing::{Fired, Fires, Load};
+use super::replay::Replay;
+use super::routing::{Fired, Load};
 use super::sessions::{Preview, Saving};
+use super::tally::Tally;
 use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, ModelInfo, Sampling, Stats};
 
 /// What fills the screen.
@@ -154,6 +156,10 @@ pub struct TokenWalk {
     pub alternative: usize,
     /// Where the focus was before.
     pub from: Pane,
+    /// What the routing counted before.
+    pub scope: Scope,
+    /// Its experts are listed instead of its alternatives, from this layer on.
+    pub experts: Option<usize>,
 }
 
 /// What the routing pane counts.
@@ -163,7 +169,7 @@ pub enum Scope {
     Token,
     /// The chosen answer.
     Answer,
-    /// Everything since the start.
+    /// Everything in this session.
     Session,
 }
 
@@ -174,6 +180,8 @@ pub enum Measure {
     Weights,
     /// Share of tokens that chose the expert.
     Choices,
+    /// How often each two experts of one layer were chosen together.
+    Together,
 }
 
 /// How the routing is looked at.
@@ -185,15 +193,16 @@ pub struct RoutingLook {
     pub measure: Measure,
     /// The cursor: index among the MoE layers, and expert.
     pub cursor: (usize, usize),
-    /// Compared with the answer before this one.
+    /// Compared with another answer: the one before it, unless another is named.
     pub compare: bool,
+    /// The answer that it is compared with, if one was chosen.
+    pub against: Option<NodeId>,
 }
 
 /// Routing as it is counted while tokens come.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Live {
-    pub(super) session: Load,
-    pub(super) fires: Fires,
+    pub(super) session: Tally,
     pub(super) answer: Load,
     /// Whose `answer` is.
     pub(super) answer_of: Option<NodeId>,
@@ -219,15 +228,19 @@ pub struct Shown {
     pub heat: Heat,
     /// The routing in the chosen scope.
     pub load: Load,
-    /// The answer before it, when two are compared.
-    pub other: Option<Load>,
+    /// The other answer and what it is called, when two are compared.
+    pub other: Option<(String, Load)>,
+    /// What the answer itself is called then.
+    pub name: String,
     /// The tokens that the expert under the cursor fires for.
     pub fires: Vec<Fired>,
     /// Seconds to the first token of the answer that runs or ran last.
     pub first_token: Option<f64>,
     /// Tokens per second.
     pub rate: Option<f64>,
-    /// Tokens of the answer that runs.
+    /// The answer that is being written.
+    pub answering: Option<NodeId>,
+    /// Tokens of it.
     pub tokens: usize,
     /// Prompt tokens read, of how many.
     pub prefill: Option<(usize, usize)>,
@@ -359,6 +372,10 @@ pub struct App {
     pub notice: Option<Notice>,
     /// Saved sessions.
     pub sessions: SessionList,
+    /// The recording that is played; none where a model answers.
+    pub replay: Option<Box<Replay>>,
+    /// Training runs.
+    pub training: super::training::Training,
     /// The terminal is far away: fewer frames.
     pub slow_link: bool,
     /// Seconds between figures on the screen.
@@ -393,7 +410,13 @@ impl App {
             last_stats: None,
             live: Live::default(),
             shown: Shown::default(),
-            look: RoutingLook { scope: Scope::Answer, measure: Measure::Weights, cursor: (0, 0), compare: false },
+            look: RoutingLook {
+                scope: Scope::Answer,
+                measure: Measure::Weights,
+                cursor: (0, 0),
+                compare: false,
+                against: None,
+            },
             alterations: Alterations::default(),
             altered: Alterations::default(),
             heat_limits: HeatLimits::default(),
@@ -405,6 +428,8 @@ impl App {
             keymap: Keymap::default(),
             notice: None,
             sessions: SessionList::default(),
+            replay: None,
+            training: super::training::Training::default(),
             slow_link: false,
             figures_every: 0.25,
             dirty: true,
@@ -438,7 +463,7 @@ impl App {
 
     /// The MoE layer under the cursor, and the expert.
     pub fn expert_at_cursor(&self) -> Option<(usize, usize)> {
-        let layer = self.live.session.layers.get(self.look.cursor.0)?;
+        let layer = self.live.session.load.layers.get(self.look.cursor.0)?;
         Some((layer.layer, self.look.cursor.1.min(layer.chosen.len().saturating_sub(1))))
     }
 

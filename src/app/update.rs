@@ -8,13 +8,15 @@ use super::key::Key;
 use super::msg::{Effect, Msg};
 use super::navigate;
 use super::overlay::{self, Overlay};
-use super::routing::Counted;
 use super::state::{App, Model, Pane, Scroll, View};
-use super::{act, figures, heat, sessions, slash};
+use super::{act, figures, heat, replay, sessions, slash, training};
 use crate::protocol::MachineMemory;
 
 /// Takes in what happened, and says what is to be done outside.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
+    if app.replay.is_some() && replay::is_deaf_to(&msg) {
+        return Vec::new();
+    }
     match msg {
         Msg::Tick(now) => tick(app, now),
         Msg::Key(key) => {
@@ -38,8 +40,8 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
         Msg::Opened(opened) => {
             app.model = Model::Ready(opened);
-            let (load, fires) = (std::mem::take(&mut app.live.session), std::mem::take(&mut app.live.fires));
-            figures::recount(app, Some(Counted { load, fires }));
+            let counted = std::mem::take(&mut app.live.session);
+            figures::count_again(app, Some(counted));
             app.dirty = true;
         }
         Msg::EngineGone(why) => {
@@ -90,6 +92,10 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.theme = name;
             app.dirty = true;
         }
+        Msg::Runs(read) => {
+            app.training.read(&read.runs, read.loading);
+            app.dirty |= app.view == View::Training;
+        }
     }
     Vec::new()
 }
@@ -109,6 +115,7 @@ fn tick(app: &mut App, now: f64) {
         app.notice = None;
         app.dirty = true;
     }
+    replay::tick(app);
     if app.live.stale && app.live.due <= app.now {
         figures::refresh(app);
     }
@@ -116,8 +123,12 @@ fn tick(app: &mut App, now: f64) {
 
 /// The contexts in which a key is looked up now, the most special first.
 fn contexts(app: &App) -> &'static [Context] {
+    if app.replay.is_some() {
+        return replay_contexts(app);
+    }
     match (app.view, app.focus) {
         (View::Sessions, _) => &[Context::Sessions, Context::Everywhere],
+        (View::Training, _) => &[Context::Training, Context::Everywhere],
         (View::Routing, _) | (View::Workbench, Pane::Routing) => &[Context::Routing, Context::Everywhere],
         (View::Workbench, Pane::Prompt) => &[Context::Prompt, Context::Everywhere],
         (View::Workbench, Pane::Chat) if app.walk.is_some() => &[Context::Tokens, Context::Everywhere],
@@ -126,9 +137,26 @@ fn contexts(app: &App) -> &'static [Context] {
     }
 }
 
+/// The same where a recording is played: its keys come before those of the chat, which has others for
+/// what they mean there.
+fn replay_contexts(app: &App) -> &'static [Context] {
+    match (app.view, app.focus) {
+        (View::Routing, _) | (View::Workbench, Pane::Routing) => {
+            &[Context::Routing, Context::Replay, Context::Everywhere]
+        }
+        (View::Workbench, Pane::Prompt) => &[Context::Prompt, Context::Everywhere],
+        (View::Workbench, Pane::Chat) if app.walk.is_some() => &[Context::Tokens, Context::Replay, Context::Everywhere],
+        (View::Workbench, Pane::Chat) => &[Context::Replay, Context::Chat, Context::Everywhere],
+        _ => &[Context::Replay, Context::Everywhere],
+    }
+}
+
 fn press(app: &mut App, key: Key) -> Vec<Effect> {
     if app.overlay.is_some() {
         return press_overlay(app, key);
+    }
+    if app.view == View::Training && training::typed(app, key) {
+        return Vec::new();
     }
     let action = app.keymap.action(contexts(app), key);
     if action != Some(Action::SessionDelete) {
@@ -148,6 +176,11 @@ fn press(app: &mut App, key: Key) -> Vec<Effect> {
                 app.prompt.area.input(key.input());
             }
             Vec::new()
+        }
+        // A digit says which tenth.
+        Some(Action::ReplayTenth) => {
+            let tenth = key.typed().and_then(|c| c.to_digit(10)).unwrap_or(0);
+            act(app, Action::ReplayTenth, &format!("{}%", tenth * 10))
         }
         Some(action) => act(app, action, ""),
         None if editing => {
@@ -238,6 +271,10 @@ pub(super) fn send(app: &mut App) -> Vec<Effect> {
                 app.prompt.set("");
                 let mut effects: Vec<Effect> = remember(app, &text).into_iter().collect();
                 effects.extend(act(app, action, argument));
+                if app.replay.is_some() && app.focus == Pane::Prompt {
+                    // The keys of the recording are wanted again.
+                    app.focus = Pane::Chat;
+                }
                 effects
             }
             Err(why) => {

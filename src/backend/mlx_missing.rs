@@ -1,9 +1,13 @@
 //! What stands for the MLX backend in a program that was built without it.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::Backend;
 use super::cpu::Options;
+use super::cpu::learn::LearnOptions;
+use super::learn::Learner;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::spec::ModelSpec;
 
@@ -23,6 +27,11 @@ pub const WHY_NOT: &str = if cfg!(all(target_os = "macos", target_arch = "aarch6
 
 /// An error: there is none.
 pub fn open(_: &Checkpoint, _: ModelSpec, _: &Options) -> Result<Box<dyn Backend>> {
+    anyhow::bail!(WHY_NOT)
+}
+
+/// An error: there is none.
+pub fn learner(_: &Arc<Checkpoint>, _: ModelSpec, _: LearnOptions) -> Result<Box<dyn Learner>> {
     anyhow::bail!(WHY_NOT)
 }
 

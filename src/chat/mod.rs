@@ -2,14 +2,12 @@
 //! and a player that walks through a recorded one in both directions.
 
 mod change;
-mod checkpoints;
 mod player;
 mod recording;
 mod tree;
 mod undo;
 
 pub use change::{Change, End, NodeId, TokenRecord};
-pub use checkpoints::Checkpoints;
 pub use player::{Moved, Pace, Player};
 pub use recording::{Moment, Recording, What};
 pub use tree::{Chat, Node};

@@ -59,6 +59,8 @@ pub struct Player {
     due: Vec<f64>,
     /// Where the messages begin.
     messages: Vec<usize>,
+    /// Where the tokens are.
+    tokens: Vec<usize>,
     figures: Figures,
     chat: Chat,
     /// (position) what takes each moment back; none where the chat did not change.
@@ -76,12 +78,15 @@ impl Player {
         let longest = pace.longest_pause.max(0.0);
         let between_tokens = 1.0 / pace.most_tokens_per_second.max(0.1);
         let (mut due, mut clock, mut last) = (Vec::with_capacity(recording.moments.len()), 0.0, None);
-        let (mut messages, mut figures) = (Vec::new(), Figures::default());
+        let (mut messages, mut tokens, mut figures) = (Vec::new(), Vec::new(), Figures::default());
         for (i, moment) in recording.moments.iter().enumerate() {
             // What is no number, or goes back, takes no time.
             let gap: f64 = last.map_or(0.0, |last: f64| moment.at - last);
             let gap = if gap > 0.0 { gap.min(longest) } else { 0.0 };
             let is_token = matches!(moment.what, What::Change(Change::Token { .. }));
+            if is_token {
+                tokens.push(i);
+            }
             clock += if is_token { gap.max(between_tokens) } else { gap };
             last = Some(moment.at);
             due.push(clock);
@@ -95,7 +100,7 @@ impl Player {
             }
         }
         let (chat, undo) = (Chat::default(), Vec::new());
-        Self { recording, due, messages, figures, chat, undo, clock: 0.0, speed: 1.0, playing: None }
+        Self { recording, due, messages, tokens, figures, chat, undo, clock: 0.0, speed: 1.0, playing: None }
     }
 
     /// What is played.
@@ -116,6 +121,12 @@ impl Player {
     /// The chat as it was then.
     pub fn chat(&self) -> &Chat {
         &self.chat
+    }
+
+    /// Exchanges the chat for another: whoever shows it need not copy it. It must be back, unchanged,
+    /// when the player moves.
+    pub fn swap_chat(&mut self, other: &mut Chat) {
+        std::mem::swap(&mut self.chat, other);
     }
 
     /// Seconds of playing up to here.
@@ -192,6 +203,36 @@ impl Player {
         self.seek(self.position().saturating_sub(1))
     }
 
+    /// To after the next change of the chat: a token, as a rule. Figures in between go with it.
+    pub fn next_change(&mut self) -> Moved {
+        let rest = self.moments().get(self.position()..).unwrap_or_default();
+        let change = rest.iter().position(|moment| matches!(moment.what, What::Change(_)));
+        self.seek(change.map_or(self.moments().len(), |at| self.position() + at + 1))
+    }
+
+    /// To before the newest change of the chat.
+    pub fn previous_change(&mut self) -> Moved {
+        let before = &self.moments()[..self.position()];
+        let change = before.iter().rposition(|moment| matches!(moment.what, What::Change(_)));
+        self.seek(change.unwrap_or(0))
+    }
+
+    /// To after token number `count` of the recording; 0 is the beginning.
+    pub fn seek_token(&mut self, count: usize) -> Moved {
+        let at = count.checked_sub(1).map(|last| self.tokens.get(last).map_or(self.moments().len(), |at| at + 1));
+        self.seek(at.unwrap_or(0))
+    }
+
+    /// How many tokens were said up to here, and in all.
+    pub fn token_count(&self) -> (usize, usize) {
+        (self.tokens.partition_point(|at| *at < self.position()), self.tokens.len())
+    }
+
+    /// How many messages there are up to here, and in all.
+    pub fn message_count(&self) -> (usize, usize) {
+        (self.messages.partition_point(|at| *at < self.position()), self.messages.len())
+    }
+
     /// To just after the beginning of the next message.
     pub fn next_message(&mut self) -> Moved {
         let next = self.messages.partition_point(|at| *at < self.position());
@@ -218,12 +259,30 @@ impl Player {
         moved
     }
 
-    /// The model that answers here.
+    /// The model that answers here; before the first one, that one.
     pub fn model(&self) -> Option<(&ModelInfo, &str)> {
-        match self.newest(&self.figures.model)? {
-            What::Model { info, label } => Some((info, label)),
-            _ => None,
+        match self.newest(&self.figures.model) {
+            Some(What::Model { info, label }) => Some((info, label)),
+            _ => self.recording.model(),
         }
+    }
+
+    /// Where the model was named that answers here.
+    pub fn model_named(&self) -> Option<usize> {
+        let count = self.figures.model.partition_point(|at| *at < self.position());
+        Some(self.figures.model[count.checked_sub(1)?])
+    }
+
+    /// Where the first of the models was named that have had the same experts up to here.
+    pub fn routed_alike_since(&self) -> usize {
+        let count = self.figures.model.partition_point(|at| *at < self.position());
+        let model = |at: &usize| match &self.moments()[*at].what {
+            What::Model { info, .. } => Some(&info.experts),
+            _ => None,
+        };
+        let models = &self.figures.model[..count];
+        let alike = models.iter().rev().take_while(|at| model(at) == models.last().and_then(model)).count();
+        if alike == count { 0 } else { models[count - alike] }
     }
 
     /// The newest state of the engine here.
@@ -234,12 +293,25 @@ impl Player {
         }
     }
 
-    /// The newest reading of the temperature sensor here.
-    pub fn heat(&self) -> Option<HeatReading> {
-        match self.newest(&self.figures.heat)? {
-            What::Heat(heat) => Some(*heat),
+    /// The newest readings of the temperature sensor here with their times, at most so many, oldest
+    /// first.
+    pub fn heat(&self, most: usize) -> impl Iterator<Item = (f64, HeatReading)> {
+        let count = self.heat_count();
+        let newest = self.figures.heat[count.saturating_sub(most)..count].iter();
+        newest.filter_map(|at| match &self.moments()[*at] {
+            Moment { at, what: What::Heat(heat) } => Some((*at, *heat)),
             _ => None,
-        }
+        })
+    }
+
+    /// How many readings there are up to here.
+    pub fn heat_count(&self) -> usize {
+        self.figures.heat.partition_point(|at| *at < self.position())
+    }
+
+    /// True if a temperature sensor was recorded.
+    pub fn has_heat(&self) -> bool {
+        !self.figures.heat.is_empty()
     }
 
     /// The newest memory of process and machine here.
@@ -359,10 +431,10 @@ mod tests {
         player.next_message();
         player.next_message();
         assert_eq!(said(&player), ["", "abcdefghij!", ""]);
-        assert_eq!(player.heat().unwrap().celsius, Some(0.0));
+        assert_eq!(player.heat(9).next().unwrap().1.celsius, Some(0.0));
         player.step_back();
         player.step_back();
-        assert!(player.heat().is_none());
+        assert!(player.heat(9).next().is_none());
         player.step_back();
         assert_eq!(said(&player), ["", "abcdefghij"]);
         player.previous_message();
@@ -373,6 +445,16 @@ mod tests {
         assert!(player.step_back().is_nothing());
         player.seek_clock(3.2);
         assert_eq!((said(&player), player.clock()), (vec!["", "abc"], 3.2));
+        player.seek_token(11);
+        assert_eq!((said(&player), player.token_count()), (vec!["", "abcdefghij!", "", "a"], (11, 20)));
+        player.previous_change();
+        assert_eq!((player.message_count(), player.token_count()), ((4, 4), (10, 20)));
+        player.next_change();
+        player.seek_token(10);
+        // The end of the answer is a change; the reading behind it goes with the next message.
+        player.next_change();
+        player.next_change();
+        assert_eq!((said(&player), player.heat(9).count()), (vec!["", "abcdefghij!", ""], 1));
         player.seek(usize::MAX);
         assert!(player.at_end() && player.step_forward().is_nothing());
         let event = player.moments()[2].what.event(0).unwrap();

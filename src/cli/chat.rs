@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::sync::oneshot;
 
+use super::look::{self, Look};
 use super::open::{self, Compute};
 use super::sampling::SamplingArgs;
 use super::session_args::{SessionArgs, say_where};
@@ -13,9 +14,8 @@ use super::settings::{self, Own};
 use super::{Usage, built_in};
 use crate::app::App;
 use crate::app::msg::Msg;
-use crate::app::state::Pane;
 use crate::backend::cpu::Options;
-use crate::config::{Settings, SlowLink};
+use crate::config::Settings;
 use crate::engine::{self, Loaded};
 use crate::model::footprint::{KvFormat, footprint};
 use crate::protocol::SensorChoice;
@@ -36,21 +36,8 @@ pub struct ChatArgs {
     /// Where temperatures come from: auto, none, nvidia, file:PATH or cmd:COMMAND
     #[arg(long, value_name = "SENSOR")]
     sensor: Option<SensorChoice>,
-    /// Colours: dark, light, high-contrast, colour-blind, mono16, or a theme of your own
-    #[arg(long, value_name = "NAME")]
-    theme: Option<String>,
-    /// Draw with ASCII characters only
-    #[arg(long)]
-    ascii: bool,
-    /// Draw less often, as on a slow connection (found out by itself when writing stalls)
-    #[arg(long)]
-    slow_link: bool,
-    /// Scroll with the mouse; the terminal's own selection then needs Shift
-    #[arg(long)]
-    mouse: bool,
-    /// Use no colours, as NO_COLOR=1 does
-    #[arg(long)]
-    no_color: bool,
+    #[command(flatten)]
+    look: Look,
     /// Tell the model how to behave
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -114,14 +101,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     let mut app = App::new(args.model.clone().unwrap_or_else(|| "the built-in model".into()));
     (app.sampling, app.max_tokens) = (args.sampling.sampling(), args.sampling.max_tokens().max(1));
     app.max_speed = args.max_speed;
-    app.themes = themes.names();
-    app.theme.clone_from(&settings.ui.theme);
-    app.keymap = settings::keymap(&settings)?;
-    app.panes.chat_percent = settings.ui.chat_percent;
-    app.panes.hidden =
-        Pane::ALL.into_iter().filter(|pane| settings.ui.hidden.iter().any(|h| h == pane.name())).collect();
-    app.figures_every = 1.0 / settings.ui.figures_fps;
-    app.heat_limits = settings.heat.limits;
+    look::dress(&mut app, &settings, &themes)?;
     // What was asked for now holds against what the session had; settings hold for new ones.
     app.sessions.keep_sampling = begin.resumes && args.sampling.chooses();
     app.sessions.system_of_new = settings.sampling.system.clone().unwrap_or_default();
@@ -132,16 +112,17 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
         theme,
         themes,
         frame: Duration::from_secs_f64(1.0 / settings.ui.text_fps),
-        opening,
+        opening: Some(opening),
         facts,
         store: begin.store,
         mouse: settings.ui.mouse,
         slow_link: settings.ui.slow_link,
-        sensors: Sensors {
+        sensors: Some(Sensors {
             sensor: settings.heat.sensor,
             interval: settings.heat.interval,
             limits: settings.heat.limits,
-        },
+        }),
+        watched: None,
         first,
     })?;
     left.map_or(Ok(()), |left| say_where(&left, args.model.as_deref()))
@@ -159,18 +140,7 @@ impl ChatArgs {
         if let Some(sensor) = self.sensor.take() {
             settings.heat.sensor = sensor;
         }
-        let ui = &mut settings.ui;
-        if let Some(theme) = self.theme.take() {
-            ui.theme = theme;
-        }
-        ui.ascii |= self.ascii;
-        ui.mouse |= self.mouse;
-        if self.slow_link {
-            ui.slow_link = SlowLink::On;
-        }
-        if self.no_color {
-            ui.colours = "none".into();
-        }
+        self.look.fill(settings);
     }
 }
 

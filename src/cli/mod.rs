@@ -20,16 +20,19 @@ pub mod init;
 pub mod inspect;
 pub mod interrupt;
 mod logits_file;
+mod look;
 pub mod man;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
+pub mod monitor;
 pub mod open;
 pub mod output;
 pub mod pico;
 pub mod prepare;
 mod progress;
 pub mod quantize;
+pub mod replay;
 mod resources;
 pub mod run;
 mod sampling;
@@ -37,6 +40,7 @@ mod session_args;
 pub mod sessions;
 mod settings;
 pub mod trace;
+pub mod train;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -76,13 +80,16 @@ enum Command {
     Chat(chat::ChatArgs),
     Run(run::RunArgs),
     Sessions(sessions::SessionsArgs),
+    Replay(replay::ReplayArgs),
     Trace(trace::TraceArgs),
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    Train(train::TrainArgs),
     Prepare(prepare::PrepareArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
+    Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
     Config(config::ConfigArgs),
@@ -97,13 +104,16 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Chat(args) => chat::run(args),
         Command::Run(args) => run::run(args, run::open),
         Command::Sessions(args) => sessions::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Init(args) => init::run(args),
         Command::Quantize(args) => quantize::run(args),
+        Command::Train(args) => train::run(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
         Command::Config(args) => config::run(args),
@@ -161,6 +171,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     if error.is::<interrupt::Interrupted>() {
         return ExitCode::from(130);
+    }
+    if error.is::<train::TooHot>() {
+        return ExitCode::from(train::TooHot::EXIT_CODE);
     }
     output::error(error);
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })

@@ -1,6 +1,8 @@
 //! Which session the workbench begins with, and where sessions are.
 
 use std::path::{MAIN_SEPARATOR, Path};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -91,6 +93,18 @@ pub(super) fn store() -> Result<session::Store> {
     super::settings::load()?.settings.paths.sessions.map(session::Store::new).ok_or_else(nowhere)
 }
 
+/// A terminal that takes nothing any more (a dead connection, Ctrl-S) is not waited for.
+fn note_unless_stuck(text: String) {
+    let (done, waited) = mpsc::channel();
+    let note = move || {
+        output::note(text);
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().name("note".into()).spawn(note).is_ok() {
+        let _ = waited.recv_timeout(Duration::from_millis(500));
+    }
+}
+
 /// Says where the conversation is, and how to go on with it; an error if its end is lost.
 pub(super) fn say_where(left: &Left, model: Option<&str>) -> Result<()> {
     if let Some(path) = &left.path {
@@ -98,7 +112,7 @@ pub(super) fn say_where(left: &Left, model: Option<&str>) -> Result<()> {
         let model = model.map_or(String::new(), |model| format!(" {}", quoted(model)));
         let id = if Path::new(&left.id).is_absolute() { path.to_string_lossy() } else { left.id.as_str().into() };
         let again = format!("bit-axon chat{model} --session {}", quoted(&id));
-        output::note(format!("Saved in {}; go on with: {again}", path.display()));
+        note_unless_stuck(format!("Saved in {}; go on with: {again}", path.display()));
     }
     match &left.problem {
         Some(problem) => Err(anyhow::anyhow!("{problem}").context("the end of this conversation is not saved")),

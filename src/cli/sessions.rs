@@ -1,5 +1,7 @@
 //! `sessions`: the saved conversations, without a screen.
 
+mod routing;
+
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ Examples:
   bit-axon sessions search \"sliding window\"
   bit-axon sessions show latest | less
   bit-axon sessions export sky --format md --out sky.md
+  bit-axon sessions export sky --routing svg --out sky.svg
   bit-axon sessions rename 20260726 \"Why the sky is blue\"
   bit-axon sessions delete sky --yes
   bit-axon sessions list --json | jq -r 'select(.messages > 10) | .id'";
@@ -62,13 +65,15 @@ enum Action {
         /// Which session
         id: String,
     },
-    /// Write a session as Markdown or JSON
+    /// Write a session as Markdown or JSON, or its routing as CSV, JSON lines or a picture
     Export {
-        /// Which session
+        /// Which session; for --routing also a trace file
         id: String,
         /// md has the branch that was walked last, json all of them
-        #[arg(long, value_name = "FORMAT")]
-        format: Format,
+        #[arg(long, value_name = "FORMAT", required_unless_present = "routing", conflicts_with = "routing")]
+        format: Option<Format>,
+        #[command(flatten)]
+        routing: routing::Routing,
         /// With json: every token too, with its probability, alternatives and routing
         #[arg(long)]
         tokens: bool,
@@ -108,10 +113,13 @@ pub fn run(args: SessionsArgs) -> Result<()> {
         Action::List { json } => list(&store, json),
         Action::Search { text, json, most } => find(&store, &text, json, most),
         Action::Show { id } => show(&store, &id),
-        Action::Export { tokens: true, format: Format::Md, .. } => {
+        Action::Export { tokens: true, format: Some(Format::Md), .. } => {
             Err(Usage("--tokens needs --format json: Markdown has no place for them".into()).into())
         }
-        Action::Export { id, format, tokens, out } => write_out(&store, &id, format, tokens, out.as_deref()),
+        Action::Export { id, format: Some(format), tokens, out, .. } => {
+            write_out(&store, &id, format, tokens, out.as_deref())
+        }
+        Action::Export { id, routing, out, .. } => routing.export(Ok(store), &id, out.as_deref()),
         Action::Rename { id, title } => store.rename(&store.find(&id)?, &title),
         Action::Delete { id, yes } => delete(&store, &store.find(&id)?, yes),
     }
@@ -173,10 +181,25 @@ fn find(store: &Store, text: &str, json: bool, most: usize) -> Result<()> {
 /// The file of a session: of the store, or anywhere if a path is given.
 fn file_of(store: &Store, id: &str) -> Result<PathBuf> {
     let path = Path::new(id);
-    if path.is_file() && (id.contains(std::path::MAIN_SEPARATOR) || id.ends_with(".jsonl")) {
+    if path.is_file() && is_path(id) {
         return Ok(path.to_owned());
     }
     store.path(&store.find(id)?)
+}
+
+fn is_path(id: &str) -> bool {
+    id.contains(std::path::MAIN_SEPARATOR) || id.ends_with(".jsonl")
+}
+
+/// The same where files come first: what is there, or looks like a path, is one.
+pub(super) fn file_or_session(store: Result<Store>, id: &str) -> Result<PathBuf> {
+    let path = Path::new(id);
+    if path.exists() || is_path(id) {
+        return Ok(path.to_owned());
+    }
+    let store = store?;
+    let none = || format!("there is no file {id}, and no session of that name");
+    store.path(&store.find(id).with_context(none)?)
 }
 
 fn show(store: &Store, id: &str) -> Result<()> {

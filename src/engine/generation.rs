@@ -11,7 +11,7 @@ use super::worker::Worker;
 use crate::backend::Logits;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::tokenizer::decode::DecodeStream;
-use crate::protocol::{Alternative, Event, FinishReason, Request, Stats, Token, TokenId, TokenRouting};
+use crate::protocol::{Alternative, Event, FinishReason, ReadToken, Request, Stats, Token, TokenId, TokenRouting};
 
 impl Worker {
     /// Runs a request. Every event is sent from here but that of its failure.
@@ -71,12 +71,19 @@ impl Worker {
                     first = Some(run.sampler.choose(logits, &run.tokens, run.request.alternatives)?);
                 }
             }
+            let wanted = if run.request.routing { done..end } else { end..end };
+            let tokens = run.tokens[wanted].iter().map(|token| self.read_token(*token)).collect();
             done = end;
             run.stats.prefill_s = reading.elapsed().as_secs_f64();
             self.tick(0);
-            self.lanes.send(Event::Prefill { id, done, total, routing });
+            self.lanes.send(Event::Prefill { id, done, total, routing, tokens });
         }
         Ok(first)
+    }
+
+    fn read_token(&self, token: TokenId) -> ReadToken {
+        let tokenizer = self.model.tokenizer.as_deref();
+        ReadToken { token, text: tokenizer.map_or_else(String::new, |tokenizer| tokenizer.token_text(token)) }
     }
 
     /// Says `choice`, and what follows it.

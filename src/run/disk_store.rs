@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use super::library::{Library, Task, path_of};
 use super::store::{Left, Store, Tell};
 use crate::app::msg::{Msg, SessionOp};
-use crate::app::routing::Counted;
 use crate::app::sessions::{Resumed, Saving};
+use crate::app::tally::Tally;
 use crate::chat::{Change, What};
 use crate::protocol::{Event, Role};
 use crate::session::{self, Access, History, Loaded, Writer};
@@ -189,7 +189,7 @@ fn resumed(id: String, loaded: Loaded) -> (Resumed, u64) {
     let Loaded { chat, info: model, sampling, alterations, notes, .. } = loaded;
     let notes = if chat.nodes().is_empty() { Vec::new() } else { notes };
     // Counted here, where it may take its time.
-    let counted = model.as_ref().map(|model| Box::new(Counted::of(&chat, &model.experts)));
+    let counted = model.as_ref().map(|model| Box::new(Tally::of_chat(&model.experts, &chat)));
     (Resumed { id, chat, model, sampling, alterations, counted, notes }, bytes)
 }
 

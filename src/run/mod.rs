@@ -15,10 +15,12 @@ pub mod disk_store;
 mod export;
 pub mod keeper;
 mod library;
+mod save;
 mod sensing;
 mod signals;
 pub mod store;
 pub mod themes;
+mod watching;
 mod witness;
 
 use std::collections::VecDeque;
@@ -51,10 +53,12 @@ use sensing::Sensing;
 use signals::{Asked, Signals};
 use store::{Left, Store};
 use themes::Themes;
+use watching::Watching;
 use witness::Witness;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
+pub use watching::Watched;
 
 /// Between frames on a slow link, at least.
 const SLOW_FRAME: Duration = Duration::from_millis(125);
@@ -76,8 +80,8 @@ pub struct Setup {
     pub themes: Themes,
     /// Between frames.
     pub frame: Duration,
-    /// The engine, which opens the model meanwhile.
-    pub opening: Opening,
+    /// The engine, which opens the model meanwhile; none where nothing is to be asked.
+    pub opening: Option<Opening>,
     /// What is known about the model, sent before the engine is ready.
     pub facts: oneshot::Receiver<Facts>,
     /// Where sessions are kept.
@@ -87,7 +91,9 @@ pub struct Setup {
     /// Whether the link is slow, or to be watched.
     pub slow_link: SlowLink,
     /// What is sensed.
-    pub sensors: Sensors,
+    pub sensors: Option<Sensors>,
+    /// Training runs that are watched.
+    pub watched: Option<Watched>,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -118,7 +124,11 @@ pub fn run(setup: Setup) -> Result<Option<Left>> {
             Ok(running) => running.run().await,
             Err(error) => Err(error),
         };
-        term::leave();
+        if !term::leave() {
+            // Everything is saved, and a terminal that takes nothing would keep us at our last words.
+            let well = ended.is_ok_and(|left| left.is_none_or(|left| left.problem.is_none()));
+            std::process::exit(i32::from(!well));
+        }
         ended
     })
 }
@@ -142,6 +152,7 @@ enum Woken {
     Kept(Box<Msg>),
     Written,
     Sensed,
+    Read,
     Time,
 }
 
@@ -158,7 +169,8 @@ struct Loop {
     facts: oneshot::Receiver<Facts>,
     store: Keeper,
     witness: Witness,
-    sensing: Sensing,
+    sensing: Option<Sensing>,
+    watching: Watching,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
@@ -189,11 +201,12 @@ impl Loop {
             output: Output::new(std::io::stdout())?,
             input: EventStream::new(),
             signals,
-            link: Link::Opening(Box::pin(setup.opening.ready())),
+            link: setup.opening.map_or(Link::Gone, |opening| Link::Opening(Box::pin(opening.ready()))),
             facts: setup.facts,
             store: Keeper::start(setup.store)?,
             witness: Witness::default(),
-            sensing: Sensing::start(setup.sensors)?,
+            sensing: setup.sensors.map(Sensing::start).transpose()?,
+            watching: Watching::new(setup.watched),
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
@@ -256,7 +269,8 @@ impl Loop {
             woken = engine(&mut self.link) => woken,
             msg = self.store.answer() => Woken::Kept(Box::new(msg)),
             _ = self.output.written() => Woken::Written,
-            _ = self.sensing.changed() => Woken::Sensed,
+            _ = sensing::changed(&mut self.sensing) => Woken::Sensed,
+            _ = self.watching.due() => Woken::Read,
             _ = sleep_until(timer) => Woken::Time,
         }
     }
@@ -288,7 +302,8 @@ impl Loop {
                     self.tell(Msg::SlowLink(slow));
                 }
             }
-            Woken::Sensed => self.sensing.take().into_iter().flatten().for_each(|msg| self.tell(msg)),
+            Woken::Sensed => self.sensed(),
+            Woken::Read => self.read_runs(),
             Woken::Time => {}
         }
         Ok(())
@@ -394,6 +409,7 @@ impl Loop {
             Effect::Session(op) => self.store.ask(op),
             Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
+            Effect::Save { name, numbered, text } => return save::save(&name, numbered, &text).map(Some),
             Effect::Theme(name) => {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));

@@ -37,19 +37,25 @@ impl Sensing {
         Ok(Self { newest: sampler.subscribe(), _sampler: sampler, policy: HeatPolicy::new(limits) })
     }
 
-    /// Waits for the next sample.
-    pub(super) async fn changed(&mut self) {
-        if self.newest.changed().await.is_err() {
-            // It ends with its handle, which is ours.
-            pending().await
-        }
-    }
-
     /// The newest sample. That nothing in it is new is found out where it is shown.
-    pub(super) fn take(&mut self) -> [Option<Msg>; 2] {
+    fn take(&mut self) -> [Option<Msg>; 2] {
         let Telemetry { at_s, sensor, machine } = self.newest.borrow_and_update().clone();
         let phase = self.policy.observe(at_s, sensor.celsius());
         let heat = Sensed { sensor, supply: machine.power, phase, halvings: self.policy.halvings() };
         [Some(Msg::Heat(Box::new(heat))), machine.memory.map(Msg::Machine)]
     }
+}
+
+/// Waits for the next sample; for ever where nothing is sensed.
+pub(super) async fn changed(sensing: &mut Option<Sensing>) {
+    let Some(sensing) = sensing else { return pending().await };
+    if sensing.newest.changed().await.is_err() {
+        // It ends with its handle, which is ours.
+        pending().await
+    }
+}
+
+/// The newest sample, if anything is sensed.
+pub(super) fn take(sensing: &mut Option<Sensing>) -> impl Iterator<Item = Msg> + use<> {
+    sensing.as_mut().map(Sensing::take).into_iter().flatten().flatten()
 }

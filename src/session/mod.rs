@@ -20,10 +20,12 @@ pub mod replay;
 mod routing;
 mod rules;
 pub mod search;
+mod shape;
 mod store;
 mod summary;
 mod times;
 mod trace;
+mod whole;
 mod wire;
 mod writer;
 
@@ -35,4 +37,5 @@ pub use preview::preview;
 pub use store::{Access, Opened, Store, open, open_or_create};
 pub use summary::Summary;
 pub use times::{ago, date_and_time, now_ms};
+pub use whole::write_new;
 pub use writer::Writer;

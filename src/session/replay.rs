@@ -4,9 +4,10 @@
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::load::{open_plain, scan};
+use super::shape::Shape;
 use super::{header, trace};
 use crate::chat::{Change, Chat, Moment, Recording, What};
 
@@ -32,6 +33,12 @@ pub fn load(path: &Path) -> Result<Recording> {
         Ok(())
     })
     .with_context(what)?;
+    if !moments.is_empty() && !moments.iter().any(|moment| matches!(moment.what, What::Model { .. })) {
+        let shape = Shape::of(&moments);
+        ensure!(shape.is_possible(), "{} has more layers and experts than can be shown", path.display());
+        let info = Box::new(shape.model("unnamed model".into()));
+        moments.insert(0, Moment { at: 0.0, what: What::Model { info, label: String::new() } });
+    }
     let title = if chat.name().is_empty() { name } else { chat.name() };
     Ok(Recording { title, moments, notes: scan.notes.all() })
 }

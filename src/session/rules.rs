@@ -8,6 +8,8 @@ pub(super) const LARGEST_FILE: u64 = 2 << 30;
 pub(super) const MOST_LAYERS: usize = 1024;
 /// Experts of a layer.
 pub(super) const MOST_EXPERTS: usize = 1024;
+/// Pairs of experts of a layer, summed over the layers: they are counted.
+pub(super) const MOST_PAIRS: usize = 1 << 22;
 /// So many notes about a file are kept; the rest is counted.
 pub(super) const MOST_NOTES: usize = 20;
 /// What waits to be written while the disk is full; beyond it, saving is given up.

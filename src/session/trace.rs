@@ -14,8 +14,9 @@ use serde::Deserialize;
 use super::lines::{Found, Lines};
 use super::load::Notes;
 use super::rules::{LONGEST_LINE, MOST_EXPERTS, MOST_LAYERS};
+use super::shape::Shape;
 use crate::chat::{Change, End, Moment, Recording, TokenRecord, What};
-use crate::protocol::{Event, FinishReason, LayerRouting, ModelInfo, Role, TokenId, TokenRouting};
+use crate::protocol::{Event, FinishReason, LayerRouting, ReadToken, Role, TokenId, TokenRouting};
 
 /// A trace has no times: it is played at a pace that can be read.
 const TOKENS_PER_SECOND: f64 = 20.0;
@@ -36,7 +37,7 @@ pub(super) fn is_trace(beginning: &[u8]) -> bool {
 /// Reads a trace.
 pub(super) fn load(file: &File, name: &str) -> Result<Recording> {
     let mut lines = Lines::new(BufReader::new(file), LONGEST_LINE);
-    let (mut notes, mut moments, mut seen) = (Notes::default(), Vec::new(), Seen::default());
+    let (mut notes, mut moments, mut seen) = (Notes::default(), Vec::new(), Shape::default());
     let mut waiting = TokenRouting::new();
     let mut push = |at: usize, what| moments.push(Moment { at: at as f64 / TOKENS_PER_SECOND, what });
     let add = |id, parent, role, text: String| {
@@ -44,7 +45,7 @@ pub(super) fn load(file: &File, name: &str) -> Result<Recording> {
     };
     push(0, add(0, None, Role::User, format!("(trace of {name}: the text that was read, token by token)")));
     push(0, add(1, Some(0), Role::Assistant, String::new()));
-    let mut count = 0;
+    let (mut count, mut last) = (0, None);
     loop {
         match lines.read()? {
             Found::End => break,
@@ -75,16 +76,20 @@ pub(super) fn load(file: &File, name: &str) -> Result<Recording> {
         seen.add(&line.layers);
         let text = line.text.unwrap_or_else(|| format!("\u{27e8}{}\u{27e9}", line.token));
         let routing = std::mem::replace(&mut waiting, line.layers);
+        last = Some((line.token, text.clone()));
         let token = TokenRecord { token: line.token, text, logprob: f32::NAN, alternatives: Vec::new(), routing };
         count += 1;
         push(count, What::Change(Change::Token { id: 1, token }));
     }
     ensure!(count > 0, "no line of this trace can be read");
-    let last = Event::Prefill { id: 1, done: count, total: count, routing: vec![waiting] };
+    let tokens = last.map(|(token, text)| ReadToken { token, text }).into_iter().collect();
+    let last = Event::Prefill { id: 1, done: count, total: count, routing: vec![waiting], tokens };
     push(count, What::Engine(last));
     let end = End::Done(FinishReason::EndOfText);
     push(count, What::Change(Change::Finish { id: 1, text: String::new(), end, stats: None }));
-    let model = What::Model { info: Box::new(seen.model(name)), label: "a trace: no model runs".into() };
+    ensure!(seen.is_possible(), "this trace has more layers and experts than can be shown");
+    let info = Box::new(seen.model(format!("trace of {name}")));
+    let model = What::Model { info, label: "a trace: no model runs".into() };
     moments.insert(0, Moment { at: 0.0, what: model });
     Ok(Recording { title: name.to_owned(), moments, notes: notes.all() })
 }
@@ -93,43 +98,6 @@ fn is_possible(layers: &[LayerRouting]) -> bool {
     layers.iter().all(|l| {
         l.layer < MOST_LAYERS && l.experts.len() <= MOST_EXPERTS && l.experts.iter().all(|e| *e < MOST_EXPERTS)
     })
-}
-
-/// The shape of the model, as far as its routing tells it.
-#[derive(Default)]
-struct Seen {
-    experts: Vec<usize>,
-    top_k: Vec<usize>,
-}
-
-impl Seen {
-    fn add(&mut self, layers: &[LayerRouting]) {
-        for layer in layers {
-            if self.experts.len() <= layer.layer {
-                self.experts.resize(layer.layer + 1, 0);
-                self.top_k.resize(layer.layer + 1, 0);
-            }
-            let most = layer.experts.iter().max().map_or(0, |expert| expert + 1);
-            self.experts[layer.layer] = self.experts[layer.layer].max(most);
-            self.top_k[layer.layer] = self.top_k[layer.layer].max(layer.experts.len());
-        }
-    }
-
-    fn model(self, name: &str) -> ModelInfo {
-        let kind = |experts: &usize| if *experts > 0 { "moe".into() } else { "?".into() };
-        ModelInfo {
-            name: format!("trace of {name}"),
-            backend: "none".into(),
-            arithmetic: "as traced".into(),
-            layers: self.experts.iter().map(kind).collect(),
-            experts: self.experts,
-            top_k: self.top_k,
-            total_parameters: 0,
-            active_parameters: 0,
-            vocabulary: 0,
-            max_seq_len: 0,
-        }
-    }
 }
 
 #[cfg(test)]

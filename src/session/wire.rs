@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::routing::{pack, unpack};
 use super::rules::{MOST_EXPERTS, MOST_LAYERS};
+use super::shape;
 use crate::chat::{Change, End, TokenRecord, What};
 use crate::protocol::{
-    Alterations, Alternative, EngineSnapshot, Event, HeatReading, MachineMemory, ModelInfo, Role, Sampling, Stats,
+    Alterations, Alternative, EngineSnapshot, Event, HeatReading, MachineMemory, ModelInfo, ReadToken, Role, Sampling,
+    Stats,
 };
 
 /// One line: when, and one of the others. Keys that are not known are of a later program.
@@ -106,6 +108,9 @@ struct Read {
     total: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     r: Vec<String>,
+    /// The tokens and their texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    t: Vec<(u32, String)>,
 }
 
 /// What a list shows.
@@ -181,9 +186,10 @@ impl<'a> Line<'a> {
             What::Model { info, label } => {
                 line.model = Some(Model { info: Cow::Borrowed(info), label: Cow::Borrowed(label) });
             }
-            What::Engine(Event::Prefill { id, done, total, routing }) => {
+            What::Engine(Event::Prefill { id, done, total, routing, tokens }) => {
                 let r = routing.iter().map(|token| pack(token)).collect();
-                line.read = Some(Read { id: *id, done: *done, total: *total, r });
+                let t = tokens.iter().map(|read| (read.token, read.text.clone())).collect();
+                line.read = Some(Read { id: *id, done: *done, total: *total, r, t });
             }
             What::Engine(event) => line.engine = Some(Cow::Borrowed(event)),
             What::State(state) => line.state = Some(Cow::Borrowed(state)),
@@ -232,9 +238,10 @@ impl<'a> Line<'a> {
             let (info, label) = (Box::new(info.into_owned()), label.into_owned());
             return is_possible(&info).then_some(What::Model { info, label });
         }
-        if let Some(Read { id, done, total, r }) = self.read {
+        if let Some(Read { id, done, total, r, t }) = self.read {
             let routing = r.iter().map(|token| unpack(token).unwrap_or_default()).collect();
-            return Some(What::Engine(Event::Prefill { id, done, total, routing }));
+            let tokens = t.into_iter().map(|(token, text)| ReadToken { token, text }).collect();
+            return Some(What::Engine(Event::Prefill { id, done, total, routing, tokens }));
         }
         if let Some(event) = self.engine {
             // Tokens and ends have lines of their own.
@@ -250,10 +257,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Screens have a cell for each layer and expert: a file must not make them millions.
+/// What a screen can show of a model.
 fn is_possible(info: &ModelInfo) -> bool {
     info.layers.len() <= MOST_LAYERS
-        && info.experts.len() <= MOST_LAYERS
         && info.top_k.len() <= MOST_LAYERS
-        && info.experts.iter().chain(&info.top_k).all(|experts| *experts <= MOST_EXPERTS)
+        && info.top_k.iter().all(|k| *k <= MOST_EXPERTS)
+        && shape::is_possible(&info.experts)
 }

@@ -40,18 +40,18 @@ pub fn enter(mouse: bool) -> io::Result<()> {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Gives it back. A terminal that is gone is no error, and one that is stuck (a dead connection, Ctrl-S)
-/// is not waited for: whoever ends this program wants it to end.
-pub fn leave() {
+/// is not waited for: whoever ends this program wants it to end. False if it is stuck.
+pub fn leave() -> bool {
     let (done, waited) = mpsc::channel();
     let write = move || {
         let mut out = io::stdout();
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
         let _ = done.send(());
     };
-    if thread::Builder::new().name("leave".into()).spawn(write).is_ok() {
-        let _ = waited.recv_timeout(PATIENCE);
-    }
+    let heard =
+        thread::Builder::new().name("leave".into()).spawn(write).is_ok() && waited.recv_timeout(PATIENCE).is_ok();
     let _ = terminal::disable_raw_mode();
+    heard
 }
 
 /// From now on a panic gives the terminal back before it is reported, unless `harmless` says of the
@@ -109,6 +109,12 @@ pub fn frame(bytes: Vec<u8>, sync: bool) -> Vec<u8> {
 /// Inside of tmux it is tmux that passes it on (`set -g set-clipboard on`).
 pub fn copy(text: &str) -> Vec<u8> {
     format!("\x1b]52;c;{}\x07", base64(text.as_bytes())).into_bytes()
+}
+
+/// What makes the terminal tell its user something, even if it is not looked at (OSC 9).
+pub fn notify(text: &str) -> Vec<u8> {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!("\x1b]9;{text}\x07").into_bytes()
 }
 
 fn base64(bytes: &[u8]) -> String {

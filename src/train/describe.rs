@@ -64,7 +64,8 @@ fn event_text(event: &TrainEvent) -> String {
             format!("step {step}  held-out loss {loss:.4}{pairs}  ({seconds:.1} s)")
         }
         Happening::Epoch { epochs, examples, over_long, bad } => {
-            let mut text = format!("the data was read {epochs} times: {examples} examples");
+            let times = if *epochs == 1 { "once".into() } else { format!("{epochs} times") };
+            let mut text = format!("the data was read {times}: {examples} examples");
             for (count, what) in [(over_long, "longer than a sequence"), (bad, "bad lines skipped")] {
                 if *count > 0 {
                     text.push_str(&format!(", {count} {what}"));
@@ -103,6 +104,6 @@ mod tests {
         let event = |what| describe(&TrainLine::Event(TrainEvent { what, step: 7, time: 0.0 }));
         assert_eq!(event(Happening::Pause { reason: Reason::Heat, temp_c: Some(88.0) }), "waits (heat)  88 °C");
         let epoch = Happening::Epoch { epochs: 1, examples: 5, over_long: 2, bad: 0 };
-        assert_eq!(event(epoch), "the data was read 1 times: 5 examples, 2 longer than a sequence");
+        assert_eq!(event(epoch), "the data was read once: 5 examples, 2 longer than a sequence");
     }
 }

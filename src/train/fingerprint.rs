@@ -53,8 +53,7 @@ impl Fingerprint {
 }
 
 /// The fingerprint of bytes at hand.
-#[cfg(test)]
-pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+pub fn fingerprint(bytes: &[u8]) -> u64 {
     let mut all = Fingerprint::new();
     all.add(bytes);
     all.finish()

@@ -41,7 +41,7 @@ impl RunFolder {
             .truncate(false)
             .open(&lock_path)
             .with_context(cannot)?;
-        match lock.try_lock() {
+        match patiently(|| lock.try_lock()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -84,6 +84,17 @@ impl RunFolder {
     pub fn write_settings(&self, settings: &Settings) -> Result<()> {
         write_whole(&settings_path(&self.path), settings.to_toml()?.as_bytes())
     }
+}
+
+/// A trainer that has just ended may have begun a command that holds its files for another moment.
+fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            done => return done,
+        }
+    }
+    try_lock()
 }
 
 /// What holds for the run of a folder.

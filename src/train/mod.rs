@@ -22,6 +22,7 @@ mod tests;
 
 pub use control::{Controls, ask};
 pub use describe::describe;
+pub use fingerprint::fingerprint as fingerprint_of;
 pub use folder::RunFolder;
 pub use run::{Job, Outcome, run};
 pub use schedule::learning_rate;

@@ -282,6 +282,17 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         lines.push(Line::styled("Reading the conversation…", theme.warn));
     }
     lines.push(Line::default());
+    if let Some(replay) = &app.replay {
+        lines.push(Line::styled("The beginning of a recording.", theme.text));
+        lines.push(Line::default());
+        for (keys, what) in super::transport::keys_now(app, replay.transport()) {
+            lines.push(Line::from(vec![
+                Span::styled(format!("{keys:>10}  "), theme.user),
+                Span::styled(what, theme.dim),
+            ]));
+        }
+    }
+    let asking = app.replay.is_none();
     for (action, what) in [
         (Action::Send, "sends the prompt"),
         (Action::Newline, "begins a new line"),
@@ -291,7 +302,10 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         (Action::ViewRouting, "shows the experts"),
         (Action::Palette, "finds an action by name"),
         (Action::Help, "shows all keys"),
-    ] {
+    ]
+    .into_iter()
+    .filter(|_| asking)
+    {
         lines.push(Line::from(vec![
             Span::styled(format!("{:>8}  ", key(action)), theme.user),
             Span::styled(what, theme.dim),

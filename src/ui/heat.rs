@@ -180,7 +180,7 @@ fn policy(newest: &Sensed, theme: &Theme) -> Vec<Line<'static>> {
 }
 
 fn in_flight(app: &App, theme: &Theme) -> Line<'static> {
-    match (app.shown.prefill, app.running.is_some()) {
+    match (app.shown.prefill, app.shown.answering.is_some()) {
         (Some((done, total)), _) => Line::styled(format!("reading {done} of {total} tokens"), theme.dim),
         (None, true) => Line::styled(format!("{} tokens in flight", app.shown.tokens), theme.dim),
         (None, false) => Line::styled("nothing in flight", theme.dim),
@@ -194,7 +194,7 @@ fn in_short(app: &App, theme: &Theme) -> Line<'static> {
         newest.phase.map(|phase| Span::styled(format!("phase {phase}  "), theme.phase(phase))).into_iter().collect();
     let flight = match app.shown.prefill {
         Some((done, total)) => format!("reading {}/{}", count(done), count(total)),
-        None => format!("{} in flight", if app.running.is_some() { app.shown.tokens } else { 0 }),
+        None => format!("{} in flight", app.shown.tokens),
     };
     spans.push(Span::styled(flight, theme.dim));
     Line::from(spans)

@@ -18,6 +18,7 @@ pub(super) fn lines(keymap: &Keymap, theme: &Theme, columns: usize) -> Vec<Line<
         let name = match context {
             Context::Everywhere => "Everywhere".to_owned(),
             Context::List => "In lists".to_owned(),
+            Context::Replay => "In a recording that is played".to_owned(),
             other => format!("In the {}", other.name()),
         };
         lines.push(Line::styled(name, theme.heading));

@@ -10,6 +10,7 @@
 //! │                           ││               │  │                         │
 //! └───────────────────────────┘└───────────────┘  └─────────────────────────┘
 //!  routing altered: ...                           banner, when there is cause
+//!  playing 0:12/0:48 ━━━●─── token 34/120         where a recording is, when one is played
 //!  bit-axon  model  backend  ...                  status
 //! ```
 
@@ -34,6 +35,7 @@ pub(super) struct Split {
     /// The panes of the workbench that are seen.
     pub(super) panes: Vec<(Pane, Rect)>,
     pub(super) banner: Option<Rect>,
+    pub(super) transport: Option<Rect>,
     pub(super) status: Rect,
 }
 
@@ -46,6 +48,10 @@ pub(super) fn split(app: &App, area: Rect) -> Split {
     let mut main = area;
     let status = Rect { y: area.bottom() - 1, height: 1, ..area };
     main.height -= 1;
+    let transport = app.replay.is_some().then(|| {
+        main.height -= 1;
+        Rect { y: main.bottom(), height: 1, ..area }
+    });
     let banner = (!app.alterations.is_none()).then(|| {
         main.height -= 1;
         Rect { y: main.bottom(), height: 1, ..area }
@@ -61,35 +67,41 @@ pub(super) fn split(app: &App, area: Rect) -> Split {
         View::Workbench => columns(app, main),
         _ => Vec::new(),
     };
-    Split { tabs, main, panes, banner, status }
+    Split { tabs, main, panes, banner, transport, status }
 }
 
 /// The focused pane alone; chat and prompt stay together.
 fn one(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
     match app.focus {
-        Pane::Chat | Pane::Prompt => chat_and_prompt(app, area).to_vec(),
+        // Who walks tokens types nothing.
+        Pane::Chat if app.walk.is_some() => vec![(Pane::Chat, area)],
+        Pane::Chat | Pane::Prompt => chat_and_prompt(app, area),
         pane => vec![(pane, area)],
     }
 }
 
-fn chat_and_prompt(app: &App, area: Rect) -> [(Pane, Rect); 2] {
+fn chat_and_prompt(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
+    // Nobody is asked while a recording is played: the prompt is there for who goes to it.
+    if app.replay.is_some() && app.focus != Pane::Prompt {
+        return vec![(Pane::Chat, area)];
+    }
     let inner = usize::from(area.width.saturating_sub(4)).max(1);
     let needed: usize = app.prompt.area.lines().iter().map(|line| width(line) / inner + 1).sum();
     let most = (area.height / 3).clamp(PROMPT_ROWS.0, PROMPT_ROWS.1);
     let rows = (needed as u16).saturating_add(2).clamp(PROMPT_ROWS.0, most);
     let chat = Rect { height: area.height - rows, ..area };
     let prompt = Rect { y: chat.bottom(), height: rows, ..area };
-    [(Pane::Chat, chat), (Pane::Prompt, prompt)]
+    vec![(Pane::Chat, chat), (Pane::Prompt, prompt)]
 }
 
 fn columns(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
     let right: Vec<Pane> = app.visible_panes().filter(|p| !matches!(p, Pane::Chat | Pane::Prompt)).collect();
     if right.is_empty() {
-        return chat_and_prompt(app, area).to_vec();
+        return chat_and_prompt(app, area);
     }
     let wanted = area.width * app.panes.chat_percent / 100;
     let chat_width = wanted.clamp(40, area.width - 30);
-    let mut panes = chat_and_prompt(app, Rect { width: chat_width, ..area }).to_vec();
+    let mut panes = chat_and_prompt(app, Rect { width: chat_width, ..area });
     let column = Rect { x: area.x + chat_width, width: area.width - chat_width, ..area };
     let mut y = column.y;
     for (pane, rows) in right.iter().zip(rows(app, &right, column.width, column.height)) {

@@ -20,6 +20,9 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         put(frame, inner, 0, &Line::styled("No model is open.", theme.dim));
         return;
     };
+    if app.replay.as_ref().is_some_and(|replay| !replay.has_state()) {
+        return unrecorded(app, theme, inner, frame);
+    }
     let memory = &app.shown.snapshot.memory;
     corner(&format!("{} in all", bytes(memory.total())), theme.dim, area, frame);
     let columns = usize::from(inner.width).saturating_sub(NAME + NUMBER + 2);
@@ -73,6 +76,19 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     }
     for (at, line) in lines.iter().enumerate() {
         put(frame, inner, at as u16, line);
+    }
+}
+
+/// A recording without the engine's state: what it says of process and machine, if anything.
+fn unrecorded(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    put(frame, area, 0, &Line::styled("No memory figures are recorded up to here.", theme.dim));
+    let Some(machine) = &app.shown.machine else { return };
+    for (row, (name, value)) in [("process", machine.process), ("machine", machine.used)].into_iter().enumerate() {
+        let line = Line::from(vec![
+            Span::styled(format!("{name:<NAME$}"), theme.dim),
+            Span::styled(format!("{:>NUMBER$}", bytes(value)), theme.text),
+        ]);
+        put(frame, area, row as u16 + 1, &line);
     }
 }
 

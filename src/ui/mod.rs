@@ -13,6 +13,7 @@ mod memory;
 mod overlay;
 mod prompt;
 mod routing;
+mod routing_pairs;
 mod routing_view;
 mod sessions;
 mod status;
@@ -20,6 +21,7 @@ pub mod text;
 pub mod theme;
 mod tokens;
 mod training;
+mod transport;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -38,6 +40,7 @@ pub use layout::SMALLEST;
 #[derive(Debug, Default)]
 pub struct Screen {
     chat: ChatCache,
+    training: training::Cache,
     /// Whose layout is remembered: chat, theme and its depth.
     of: Option<(u64, String, theme::Depth)>,
 }
@@ -79,7 +82,10 @@ impl Screen {
             }
             View::Routing => routing_view::draw(app, theme, screen.main, frame),
             View::Sessions => sessions::draw(app, theme, screen.main, frame),
-            View::Training => training::draw(theme, screen.main, frame),
+            View::Training => training::draw(app, theme, screen.main, frame, &mut self.training),
+        }
+        if let (Some(line), Some(replay)) = (screen.transport, &app.replay) {
+            transport::draw(app, replay, theme, line, frame);
         }
         status::draw(app, theme, screen.status, frame);
         overlay::draw(app, theme, area, frame);

@@ -21,11 +21,14 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let title = if app.editing.is_some() { "edit, and send as a branch" } else { "prompt" };
     let inner = pane(theme, title, focused, area, frame);
     let s = &app.sampling;
-    corner(&format!("temperature {:.2}", s.temperature), theme.dim, area, frame);
+    if app.replay.is_none() {
+        corner(&format!("temperature {:.2}", s.temperature), theme.dim, area, frame);
+    }
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     frame.render_widget(&app.prompt.area, inner);
     if app.prompt.is_empty() {
         let words = match &app.model {
+            _ if app.replay.is_some() => "A recording is played; / for a command",
             Model::Opening(_) => "The model is being opened…",
             Model::Gone(_) => "There is no model to ask",
             Model::Ready(_) => "Ask something, or / for a command",

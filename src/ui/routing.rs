@@ -7,10 +7,11 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::format::{level, share};
+use super::routing_pairs;
 use super::theme::Theme;
 use super::{corner, pane, put};
 use crate::app::routing::{LayerLoad, Load};
-use crate::app::state::{App, Measure, Pane, Scope, View};
+use crate::app::state::{App, Measure, Pane, View};
 
 /// Columns of the layer's name.
 const LABEL: u16 = 5;
@@ -21,7 +22,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let focused = app.focus == Pane::Routing && app.overlay.is_none();
     let inner = pane(theme, "routing", focused, area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    corner(&format!("{}, {}", scope_name(app), measure_name(app.look.measure)), theme.dim, area, frame);
+    corner(&format!("{}, {}", scope_name(app), measure_name(app)), theme.dim, area, frame);
     if !drawable(app, theme, inner, frame) {
         return;
     }
@@ -42,18 +43,22 @@ pub(super) fn drawable(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'
 }
 
 pub(super) fn scope_name(app: &App) -> &'static str {
-    match app.look.scope {
-        Scope::Token => "this token",
-        Scope::Answer => "this answer",
-        Scope::Session => "this session",
+    crate::app::export::scope_name(app.look.scope)
+}
+
+pub(super) fn measure_name(app: &App) -> String {
+    match app.look.measure {
+        Measure::Weights => "weights".into(),
+        Measure::Choices => "choices".into(),
+        Measure::Together => {
+            format!("together in layer {}", app.expert_at_cursor().map_or(0, |(layer, _)| layer))
+        }
     }
 }
 
-pub(super) fn measure_name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Weights => "weights",
-        Measure::Choices => "choices",
-    }
+/// So many tokens, in words.
+pub(super) fn tokens(count: u64) -> String {
+    format!("{count} token{}", if count == 1 { "" } else { "s" })
 }
 
 /// Tokens counted, dead experts, and how even the load is.
@@ -62,7 +67,7 @@ pub(super) fn summary(load: &Load, theme: &Theme) -> Line<'static> {
     let layers = load.layers.len().max(1) as f64;
     let balance = load.layers.iter().map(LayerLoad::balance).sum::<f64>() / layers;
     Line::from(vec![
-        Span::styled(format!("{} tokens", load.tokens()), theme.dim),
+        Span::styled(tokens(load.tokens()), theme.dim),
         Span::styled(format!("  balance {}", share(balance)), theme.dim),
         Span::styled(format!("  {dead} dead"), if dead > 0 { theme.warn } else { theme.dim }),
     ])
@@ -71,6 +76,9 @@ pub(super) fn summary(load: &Load, theme: &Theme) -> Line<'static> {
 /// A row a layer, a cell an expert. The scale steps by doubling, so that cells seldom change colour
 /// all at once.
 pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &mut Buffer, cursor: bool) {
+    if app.look.measure == Measure::Together {
+        return routing_pairs::draw(app, theme, load, area, buffer, cursor);
+    }
     let experts = load.experts().max(1) as u16;
     let room = area.width.saturating_sub(LABEL + FIGURES);
     let figures = room >= experts;
@@ -82,8 +90,8 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
     let rows = usize::from(area.height.saturating_sub(1));
     let top = app.look.cursor.0.saturating_sub(rows.saturating_sub(1)).min(load.layers.len().saturating_sub(rows));
     let value = |layer: &LayerLoad, expert: usize| match app.look.measure {
-        Measure::Weights => layer.mean_weight(expert),
         Measure::Choices => layer.share(expert),
+        _ => layer.mean_weight(expert),
     };
     let largest = load.layers.iter().flat_map(|l| (0..l.chosen.len()).map(move |e| value(l, e))).fold(0.0, f64::max);
     let scale = [0.0625, 0.125, 0.25, 0.5].into_iter().find(|s| largest <= *s).unwrap_or(1.0);
@@ -116,11 +124,7 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
             } else if dead.contains(&expert) {
                 ("○", theme.warn)
             } else {
-                let style = match v {
-                    v if v > 0.66 => theme.heat_high,
-                    v if v > 0.33 => theme.heat_mid,
-                    _ => theme.heat_low,
-                };
+                let style = heat(theme, v);
                 let style = if altered.force.contains(&expert) { style.patch(theme.forced) } else { style };
                 (level(v), if v < 0.0625 { theme.faint } else { style })
             };
@@ -135,6 +139,15 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
             let words = format!(" {}  {} {k}", share(layer.mean_entropy()), share(layer.balance()));
             buffer.set_string(figures_x, y, words, theme.dim);
         }
+    }
+}
+
+/// The style of a value of a heatmap, 0 to 1.
+pub(super) fn heat(theme: &Theme, value: f64) -> Style {
+    match value {
+        v if v > 0.66 => theme.heat_high,
+        v if v > 0.33 => theme.heat_mid,
+        _ => theme.heat_low,
     }
 }
 

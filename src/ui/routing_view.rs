@@ -13,8 +13,8 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::format::{bar, share};
-use super::routing::{drawable, has_keys, heatmap, measure_name, scope_name, summary};
-use super::text::{cut, one_line, width};
+use super::routing::{drawable, has_keys, heatmap, measure_name, scope_name, summary, tokens};
+use super::text::{clean, cut, one_line, width};
 use super::theme::Theme;
 use super::{pane, put};
 use crate::app::routing::{LayerLoad, Load};
@@ -22,10 +22,12 @@ use crate::app::state::App;
 
 /// Columns that the details like to have.
 const DETAILS: u16 = 44;
+/// Columns of one difference between two answers.
+const DIFFERENCE: usize = 16;
 
 pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
-    if let Some(other) = &app.shown.other {
-        return compared(app, theme, other, area, frame);
+    if let Some((name, other)) = &app.shown.other {
+        return compared(app, theme, (name, other), area, frame);
     }
     let narrow = area.width < 80;
     let details = if narrow { area.width } else { DETAILS.min(area.width / 2) };
@@ -37,18 +39,27 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         let map = Rect { width: area.width - details, ..area };
         (map, Rect { x: map.right(), width: details, ..area })
     };
-    let title = format!("routing: {}, {}", scope_name(app), measure_name(app.look.measure));
+    let title = format!("routing: {}, {}", scope_name(app), measure_name(app));
     let inner = pane(theme, &title, has_keys(app), map_area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     if drawable(app, theme, inner, frame) {
         let map = Rect { height: inner.height.saturating_sub(2), ..inner };
         heatmap(app, theme, &app.shown.load, map, frame.buffer_mut(), true);
         put(frame, inner, inner.height - 2, &summary(&app.shown.load, theme));
-        let keys = "s scope  v measure  m mute  f force  +/- k  x shared  c compare  r answer again";
+        let keys = keys_line(app);
         put(frame, inner, inner.height - 1, &Line::styled(cut(keys, usize::from(inner.width)), theme.dim));
     }
     if details_area.height > 2 {
         draw_details(app, theme, details_area, frame);
+    }
+}
+
+/// Keys of the view: what a recording cannot do is left out.
+fn keys_line(app: &App) -> &'static str {
+    if app.replay.is_some() {
+        "s scope  v measure  c compare  o with another  e export"
+    } else {
+        "s scope  v measure  m mute  f force  +/- k  x shared  c compare  e export  r answer again"
     }
 }
 
@@ -72,9 +83,9 @@ fn draw_details(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         fact(
             "chosen",
             format!(
-                "{} of {} tokens ({})",
+                "{} of {} ({})",
                 layer.chosen.get(expert).unwrap_or(&0),
-                layer.tokens,
+                tokens(layer.tokens),
                 share(layer.share(expert))
             ),
         ),
@@ -108,7 +119,8 @@ fn draw_details(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         lines.push(Line::styled("  no token yet", theme.dim));
     }
     for fired in &app.shown.fires {
-        let text = cut(&visible(&fired.text), columns.saturating_sub(24));
+        let text = if fired.text.is_empty() { format!("⟨{}⟩", fired.token) } else { visible(&fired.text) };
+        let text = cut(&text, columns.saturating_sub(24));
         let gap = " ".repeat(columns.saturating_sub(width(&text) + 22));
         lines.push(Line::from(vec![
             Span::styled(format!("  {text}{gap}"), theme.code_string),
@@ -126,7 +138,7 @@ pub(super) fn visible(text: &str) -> String {
 }
 
 /// Two answers side by side, and where they differ most.
-fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Frame<'_>) {
+fn compared(app: &App, theme: &Theme, (name, other): (&str, &Load), area: Rect, frame: &mut Frame<'_>) {
     let side = area.width >= 80;
     // Two maps in a few rows say nothing; the differences do.
     let rows = if !side && area.height < 20 { 0 } else { area.height.saturating_sub(5) };
@@ -138,12 +150,12 @@ fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Fram
         (left, Rect { y: left.bottom(), height: rows - rows / 2, ..left })
     };
     for (title, load, area, cursor) in
-        [("this answer", &app.shown.load, left, true), ("the one before", other, right, false)]
+        [(app.shown.name.as_str(), &app.shown.load, left, true), (name, other, right, false)]
     {
         if area.height == 0 {
             continue;
         }
-        let inner = pane(theme, &format!("{title}: {}", measure_name(app.look.measure)), cursor, area, frame);
+        let inner = pane(theme, &format!("{}: {}", clean(title), measure_name(app)), cursor, area, frame);
         let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
         if inner.height > 2 {
             let map = Rect { height: inner.height - 1, ..inner };
@@ -158,19 +170,17 @@ fn compared(app: &App, theme: &Theme, other: &Load, area: Rect, frame: &mut Fram
         differences.extend((0..a.chosen.len()).map(|e| (a.mean_weight(e) - b.mean_weight(e), a.layer, e)));
     }
     differences.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
-    let mut spans = Vec::new();
-    for (difference, layer, expert) in differences.iter().take(12) {
+    // Whole entries side by side, the largest differences first.
+    let across = (usize::from(inner.width) / DIFFERENCE).max(1);
+    let room = across * usize::from(inner.height);
+    for (at, (difference, layer, expert)) in differences.iter().take(room).enumerate() {
         let style = if *difference > 0.0 { theme.good } else { theme.warn };
-        spans.push(Span::styled(format!(" L{layer}.{expert}"), theme.text));
-        spans.push(Span::styled(format!(" {difference:+.2} "), style));
-    }
-    let lines = super::text::wrap(
-        &spans.into_iter().map(|s| (s.content.into_owned(), s.style)).collect::<Vec<_>>(),
-        usize::from(inner.width),
-        &[],
-        &[],
-    );
-    for (row, line) in lines.iter().enumerate() {
-        put(frame, inner, row as u16, line);
+        let line = Line::from(vec![
+            Span::styled(format!(" {:<8}", format!("L{layer}.{expert}")), theme.text),
+            Span::styled(format!("{difference:+.2}"), style),
+        ]);
+        let x = (at % across * DIFFERENCE) as u16;
+        let place = Rect { x: inner.x + x, width: inner.width.saturating_sub(x), ..inner };
+        put(frame, place, (at / across) as u16, &line);
     }
 }

@@ -71,7 +71,10 @@ fn figures(app: &App) -> Vec<String> {
             };
             figures.push(first);
             let (used, limit) = (shown.snapshot.context_tokens, opened.info.max_seq_len);
-            figures.push(format!("ctx {:>4}/{}", count(used), count(limit)));
+            let unknown = app.replay.as_ref().is_some_and(|replay| !replay.has_state());
+            let used = if unknown { "–".into() } else { count(used) };
+            let limit = if limit == 0 { "–".into() } else { count(limit) };
+            figures.push(format!("ctx {used:>4}/{limit}"));
         }
     }
     match &app.sessions.saving {
@@ -97,6 +100,9 @@ fn keys_now(app: &App) -> Vec<(String, &'static str)> {
         (View::Workbench, Pane::Prompt) => {
             keys.extend([key(Action::ViewRouting, "routing"), key(Action::Tokens, "tokens")])
         }
+        (View::Workbench, Pane::Chat) if app.replay.is_some() => {
+            keys.extend([key(Action::ViewRouting, "routing"), key(Action::Tokens, "tokens")])
+        }
         (View::Workbench, _) => keys.extend([key(Action::Zoom, "zoom"), key(Action::NextPane, "next")]),
         _ => keys.push(key(Action::Escape, "back")),
     }
@@ -119,7 +125,8 @@ pub(super) fn tabs(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
 /// Says that the routing is not the model's own.
 pub(super) fn banner(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     frame.buffer_mut().set_style(area, theme.banner);
-    let undo = app.keymap.short(Action::Unalter).map_or(String::new(), |key| format!("  {key} undoes it "));
+    let undo = app.keymap.short(Action::Unalter).filter(|_| app.replay.is_none());
+    let undo = undo.map_or(String::new(), |key| format!("  {key} undoes it "));
     let room = usize::from(area.width).saturating_sub(width(&undo));
     let words = cut(&format!(" routing altered: {}", describe(&app.alterations)), room);
     put(frame, area, 0, &Line::styled(words, theme.banner));

@@ -6,7 +6,7 @@
 //! │ the answer, token by token           │
 //! ├──────────────────────────────────────┤
 //! │ ▸ the token      0.71 ▇▇▇▇▇▇▇        │
-//! │   an alternative 0.12 ▇              │   with its routing, where there is room
+//! │   an alternative 0.12 ▇              │   or its experts in every layer; both where there is room
 //! └──────────────────────────────────────┘
 //! ```
 
@@ -22,12 +22,16 @@ use super::theme::Theme;
 use super::{corner, pane, put};
 use crate::app::chat::TokenRecord;
 use crate::app::state::{App, Pane, TokenWalk};
+use crate::protocol::LayerRouting;
 
 /// Rows of the lower part, rule included.
 const LOWER: u16 = 12;
 /// Tokens laid out before the cursor's: about a screen; an answer may have tens of thousands.
 const BEFORE: usize = 600;
 const AFTER: usize = 600;
+/// Columns of an alternative without its bar, and of a layer's experts beside it.
+const ALTERNATIVE: u16 = 46;
+const SIDE: u16 = 30;
 
 pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let inner = pane(theme, "tokens", app.focus == Pane::Chat && app.overlay.is_none(), area, frame);
@@ -35,15 +39,18 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let Some(node) = app.chat.node(walk.node) else { return };
     corner(&format!("{} of {}", walk.at + 1, node.tokens.len()), theme.dim, area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let lower = LOWER.min(inner.height / 2);
+    let lower = LOWER.min((inner.height / 2).max(5)).min(inner.height.saturating_sub(1));
     let upper = Rect { height: inner.height - lower, ..inner };
     answer(theme, &node.tokens, walk, upper, frame);
-    let rule = "─".repeat(usize::from(inner.width));
-    put(frame, inner, upper.height, &Line::styled(rule, theme.faint));
+    put(frame, inner, upper.height, &legend(theme, usize::from(inner.width)));
     let lower = Rect { y: upper.bottom() + 1, height: lower.saturating_sub(1), ..inner };
     if let Some(token) = node.tokens.get(walk.at) {
-        let taken_over = walk.at < node.taken_over;
-        alternatives(theme, token, walk, taken_over, lower, frame);
+        // A recording cannot be forked.
+        let forks = app.replay.is_none().then_some(walk.at < node.taken_over);
+        match walk.experts {
+            None => alternatives(theme, token, walk, forks, lower, frame),
+            Some(from) => experts_alone(theme, token, from, lower, frame),
+        }
     }
 }
 
@@ -84,15 +91,19 @@ fn alternatives(
     theme: &Theme,
     token: &TokenRecord,
     walk: TokenWalk,
-    taken_over: bool,
+    forks: Option<bool>,
     area: Rect,
     frame: &mut Frame<'_>,
 ) {
-    let routing = if area.width >= 76 && !token.routing.is_empty() { 30 } else { 0 };
-    let columns = usize::from(area.width - routing);
+    let side = if area.width >= SIDE + ALTERNATIVE && !token.routing.is_empty() {
+        area.width.saturating_sub(ALTERNATIVE + 40).max(SIDE)
+    } else {
+        0
+    };
+    let columns = usize::from(area.width - side);
     let itself = (token.text.as_str(), token.logprob);
     let all = std::iter::once(itself).chain(token.alternatives.iter().map(|a| (a.text.as_str(), a.logprob)));
-    let rows = usize::from(area.height.saturating_sub(1));
+    let rows = usize::from(area.height - hint_rows(area));
     let top = walk.alternative.saturating_sub(rows.saturating_sub(1));
     for (row, (at, (text, logprob))) in all.enumerate().skip(top).take(rows).enumerate() {
         let p = logprob.exp();
@@ -100,37 +111,93 @@ fn alternatives(
         let mark = if chosen { "❯ " } else { "  " };
         let name = cut(&visible(text), 18);
         let gap = " ".repeat(18 - width(&name).min(18));
-        let (filled, rest) = bar(f64::from(p), columns.saturating_sub(32).min(30));
+        // A trace does not say how likely its tokens were.
+        let known = !p.is_nan();
+        let percent = if known { format!(" {:>6.2}% ", p * 100.0) } else { "       ? ".to_owned() };
+        let (filled, rest) = bar(if known { f64::from(p) } else { 0.0 }, columns.saturating_sub(34).min(30));
         let style = if chosen { theme.selection } else { theme.text };
         let line = Line::from(vec![
             Span::styled(mark, theme.accent),
             Span::styled(name + &gap, style),
-            Span::styled(format!(" {:>6.2}% ", p * 100.0), theme.probability(p)),
+            Span::styled(percent, theme.probability(p)),
             Span::styled(filled, theme.meter),
             Span::styled(rest, theme.meter_back),
             Span::styled(if at == 0 { " taken" } else { "" }, theme.dim),
         ]);
-        put(frame, area, row as u16, &line);
+        put(frame, Rect { width: columns as u16, ..area }, row as u16, &line);
     }
-    let words =
-        if taken_over { "taken over from the answer that was forked" } else { "enter forks here with the chosen one" };
-    put(frame, area, area.height.saturating_sub(1), &Line::styled(cut(words, columns), theme.dim));
-    let side = Rect { x: area.right() - routing, width: routing, ..area };
-    for (row, layer) in token.routing.iter().enumerate().take(usize::from(side.height)) {
-        let experts: Vec<String> = layer
-            .experts
-            .iter()
-            .zip(&layer.weights)
-            .map(|(expert, weight)| format!("{expert} {}", share(f64::from(*weight))))
-            .collect();
+    let words = match (forks, side > 0 || token.routing.is_empty()) {
+        (Some(true), _) => "taken over from the answer that was forked",
+        (Some(false), true) => "enter forks here with the chosen one",
+        (Some(false), false) => "enter forks here with the chosen one, e lists the experts",
+        (None, true) => "",
+        (None, false) => "e lists the experts",
+    };
+    hint(theme, words, Rect { width: columns as u16, ..area }, frame);
+    let side = Rect { x: area.right() - side, width: side, ..area };
+    experts(theme, token, 0, side, frame);
+}
+
+/// The experts of the token in every layer from `from` on, column after column.
+fn experts(theme: &Theme, token: &TokenRecord, from: usize, area: Rect, frame: &mut Frame<'_>) {
+    let words = |layer: &LayerRouting| {
+        let chosen = layer.experts.iter().zip(&layer.weights);
+        let chosen: Vec<String> = chosen.map(|(e, weight)| format!("{e} {}", share(f64::from(*weight)))).collect();
+        let gate = layer.shared_gate.map_or(String::new(), |g| format!("  s {}", share(f64::from(g))));
+        (format!("L{:<3}", layer.layer), chosen.join("  "), gate)
+    };
+    let all: Vec<(String, String, String)> = token.routing.iter().skip(from).map(words).collect();
+    let wide = all.iter().map(|(l, c, g)| width(l) + width(c) + width(g)).max().unwrap_or(0) + 3;
+    let rows = usize::from(area.height).max(1);
+    for (at, (layer, chosen, gate)) in all.into_iter().enumerate() {
+        let x = (at / rows * wide) as u16;
+        // A column that does not fit as a whole is left out, but for the first.
+        if at >= rows && usize::from(x) + wide > usize::from(area.width) + 3 {
+            break;
+        }
         let line = Line::from(vec![
-            Span::styled(format!("L{:<3}", layer.layer), theme.dim),
-            Span::styled(experts.join("  "), theme.text),
-            Span::styled(
-                layer.shared_gate.map_or(String::new(), |g| format!("  s {}", share(f64::from(g)))),
-                theme.dim,
-            ),
+            Span::styled(layer, theme.dim),
+            Span::styled(chosen, theme.text),
+            Span::styled(gate, theme.dim),
         ]);
-        put(frame, side, row as u16, &line);
+        put(frame, Rect { x: area.x + x, width: area.width - x, ..area }, (at % rows) as u16, &line);
     }
+}
+
+/// The lower part when experts are asked for: every layer, and what the columns mean.
+fn experts_alone(theme: &Theme, token: &TokenRecord, from: usize, area: Rect, frame: &mut Frame<'_>) {
+    let list = Rect { height: area.height - hint_rows(area), ..area };
+    if token.routing.is_empty() {
+        put(frame, list, 0, &Line::styled("No routing is known of this token.", theme.dim));
+    }
+    experts(theme, token, from, list, frame);
+    let words = "expert and weight in each layer, s: shared gate; e lists the alternatives";
+    hint(theme, words, area, frame);
+}
+
+/// Where there are few rows, what is known of the token has them.
+fn hint_rows(area: Rect) -> u16 {
+    u16::from(area.height > 5)
+}
+
+fn hint(theme: &Theme, words: &str, area: Rect, frame: &mut Frame<'_>) {
+    if hint_rows(area) > 0 {
+        put(frame, area, area.height - 1, &Line::styled(cut(words, usize::from(area.width)), theme.dim));
+    }
+}
+
+/// A rule that says what the colours of the answer above it mean.
+fn legend(theme: &Theme, columns: usize) -> Line<'static> {
+    let mut spans = vec![Span::styled("── ", theme.faint)];
+    for (words, p) in [("90% and more", 0.95), ("50%", 0.6), ("20%", 0.3), ("less likely", 0.1)] {
+        spans.push(Span::styled(words, theme.probability(p)));
+        spans.push(Span::raw("  "));
+    }
+    spans.pop();
+    let used: usize = spans.iter().map(|s| width(&s.content)).sum();
+    if used + 3 > columns {
+        return Line::styled("─".repeat(columns), theme.faint);
+    }
+    spans.push(Span::styled(format!(" {}", "─".repeat(columns - used - 1)), theme.faint));
+    Line::from(spans)
 }

@@ -50,14 +50,16 @@ fn told(screen: &vt100::Screen) -> Option<usize> {
     before.rsplit(' ').next()?.replace(',', "").parse().ok()
 }
 
-/// Waits for the end of an answer: its number of tokens is told, and as many words are there. Gives them.
+/// Waits for the end of an answer: its number of tokens is told, and as many words are there. Gives them. A frame may
+/// come in pieces, and show a part of another answer below this one until it is whole: so it must stay.
 fn whole(pty: &mut Pty) -> Vec<usize> {
-    let mut words = Vec::new();
-    pty.until("the end of the answer, and all of its words", |screen| {
-        words = answer(screen);
-        told(screen).is_some_and(|count| words.len() >= count)
-    });
-    words
+    let is_whole = |screen: &vt100::Screen| told(screen).is_some_and(|count| answer(screen).len() == count);
+    loop {
+        pty.until("the end of the answer, and all of its words", is_whole).settles();
+        if is_whole(pty.screen()) {
+            return answer(pty.screen());
+        }
+    }
 }
 
 /// Answers until so many tokens were seen on the screen; panics if one of them is not where it belongs.

@@ -79,13 +79,6 @@ impl Start {
         self
     }
 
-    /// With the folders of a program that ran before.
-    pub fn home(mut self, home: TempDir) -> Self {
-        self.command.env("HOME", home.path()).current_dir(home.path());
-        self.home = home;
-        self
-    }
-
     pub fn spawn(mut self) -> Pty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();

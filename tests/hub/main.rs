@@ -356,3 +356,30 @@ fn a_folder_of_ones_own_gets_plain_files() {
     assert!(server.requests()[0].path.ends_with("/revision/refs%2Fpr%2F1"));
     assert!(!home.cache("").exists());
 }
+
+#[test]
+fn a_file_of_a_data_set_is_prepared_from_the_hub() {
+    let rows = "{\"text\": \"one example\"}\n{\"text\": \"and another\"}\n";
+    let files = Files(vec![("data/train.jsonl", rows.into()), ("README.md", b"# Data".to_vec())]);
+    let server = Server::start(move |request| {
+        // As the hub serves models, under other addresses; a model of that name there is not.
+        let path = request.path.replace("/api/datasets/", "/api/models/").replace("/datasets/owner", "/owner");
+        if path == request.path { Reply::status(404) } else { files.answer(&Request { path, ..request.clone() }) }
+    });
+    let home = Home::new();
+    let path = |name: &str| home.0.path().join(name).display().to_string();
+    let (model, out) = (path("model"), path("data.safetensors"));
+    let init = home.command(&server.address, &["init", "--preset", "small", "--format", "f16", "--out", &model]);
+    assert_done(&{ init }.output().unwrap());
+    let prepare = |file: &str, offline: &str| {
+        let mut command = home.command(&server.address, &["prepare", file, "--model", &model, "--out", &out]);
+        command.env("HF_HUB_OFFLINE", offline).output().unwrap()
+    };
+    assert_done(&prepare("hub:owner/name/data/train.jsonl", "0"));
+    assert!(Path::new(&out).is_file());
+    let requests = server.requests().len();
+    assert_done(&prepare("hub:owner/name/data/train.jsonl", "1"));
+    assert_eq!(server.requests().len(), requests);
+    assert_failed(&prepare("hub:owner/name/data/other.jsonl", "0"), &["no file data/other.jsonl"]);
+    assert_failed(&prepare("hub:owner", "0"), &["hub:OWNER/NAME/FILE.jsonl"]);
+}

@@ -15,6 +15,7 @@ mod colors;
 mod columns;
 mod endings;
 mod hostile;
+mod killed;
 mod random;
 mod tokens;
 

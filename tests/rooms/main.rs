@@ -73,7 +73,12 @@ const RULES: &[Rule] = &[
         never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule { room: "telemetry", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
-    Rule { room: "monitor", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
+    Rule {
+        room: "metrics",
+        imports: &[],
+        never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING],
+    },
+    Rule { room: "monitor", imports: &["metrics", "protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
     Rule {
         room: "chat",
         imports: &["protocol"],
@@ -82,12 +87,12 @@ const RULES: &[Rule] = &[
     Rule { room: "session", imports: &["chat", "protocol"], never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
     Rule {
         room: "app",
-        imports: &["chat", "config", "protocol"],
+        imports: &["chat", "config", "metrics", "protocol"],
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
     },
     Rule {
         room: "ui",
-        imports: &["app", "chat", "protocol"],
+        imports: &["app", "chat", "metrics", "protocol"],
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
     },
     Rule { room: "term", imports: &[], never: &[NO_NETWORK] },

@@ -6,7 +6,9 @@ use bit_axon::app::chat::Change;
 use bit_axon::app::heat::Sensed;
 use bit_axon::app::key::Key;
 use bit_axon::app::msg::{Effect, Msg, Opened};
+use bit_axon::app::replay::Start;
 use bit_axon::app::{App, update};
+use bit_axon::chat::Recording;
 use bit_axon::protocol::*;
 use bit_axon::ui::Screen;
 use bit_axon::ui::theme::{Depth, Theme};
@@ -68,8 +70,17 @@ pub(super) fn routing(n: usize) -> TokenRouting {
 
 impl Driver {
     pub(super) fn new(columns: u16, rows: u16) -> Self {
+        Self::with(App::new("small"), columns, rows)
+    }
+
+    /// With a recording instead of a model.
+    pub(super) fn replaying(recording: Recording, start: Start, columns: u16, rows: u16) -> Self {
+        Self::with(App::replaying(recording, start), columns, rows)
+    }
+
+    fn with(app: App, columns: u16, rows: u16) -> Self {
         let mut driver = Self {
-            app: App::new("small"),
+            app,
             theme: Theme::built_in("dark", Depth::True, false).unwrap(),
             effects: Vec::new(),
             screen: Screen::default(),
@@ -190,7 +201,12 @@ impl Driver {
             truncated_tokens: 0,
             seed: 1,
         }));
-        self.send(Msg::Engine(Event::Prefill { id, done: 20, total: 20, routing: (0..16).map(routing).collect() }));
+        let read = |n: usize| ReadToken {
+            token: 900 + n as TokenId % 5,
+            text: ["How", " does", " it", " work", "?"][n % 5].into(),
+        };
+        let (routing_read, tokens) = ((0..16).map(routing).collect(), (0..16).map(read).collect());
+        self.send(Msg::Engine(Event::Prefill { id, done: 20, total: 20, routing: routing_read, tokens }));
         let pieces: Vec<&str> = text.split_inclusive(' ').collect();
         for (index, piece) in pieces.iter().take(words).enumerate() {
             let other = |n: usize| Alternative {

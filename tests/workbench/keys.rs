@@ -121,6 +121,49 @@ fn the_readers_place_is_kept_while_an_answer_streams() {
 }
 
 #[test]
+fn several_lines_are_made_room_for_at_once_while_an_answer_grows() {
+    for (slow, most) in [(false, 4), (true, 16)] {
+        let mut driver = Driver::opened(80, 36);
+        driver.app.slow_link = slow;
+        driver.keys("go<enter>");
+        let (mut moves, mut lines) = (0, 0);
+        let mut before = driver.app.drawn.top;
+        for _ in 0..900 {
+            // One word, and there would be more.
+            driver.answers.push_back("word word".into());
+            driver.answer(1);
+            let drawn = driver.app.drawn;
+            assert!(drawn.at_end && drawn.top.place >= before.place);
+            assert!(drawn.top.line >= before.line || drawn.top.place > before.place, "it never moves back");
+            moves += usize::from(drawn.top != before);
+            lines += (drawn.top.line - before.line).max(0);
+            before = drawn.top;
+        }
+        assert!(moves > 2 && lines as usize >= (moves - 1) * most / 2, "{moves} moves, {lines} lines, slow {slow}");
+        // The end of the answer takes no room back.
+        driver.answer(usize::MAX);
+        assert!((0..2).contains(&(driver.app.drawn.top.line - before.line)));
+    }
+}
+
+#[test]
+fn the_speed_is_limited_by_a_line() {
+    let mut driver = Driver::opened(100, 30);
+    driver.keys("/max-speed 12.5<enter>go<enter>");
+    let asked = |driver: &Driver| match driver.effects.iter().rev().find(|e| matches!(e, Effect::Engine(_))) {
+        Some(Effect::Engine(Command::Generate(request))) => request.max_speed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked(&driver), Some(12.5));
+    driver.answer(usize::MAX);
+    driver.keys("/max-speed 0<enter>");
+    assert!(driver.app.notice.as_ref().unwrap().text.contains("from 0.1"));
+    driver.app.prompt.set("");
+    driver.keys("/max-speed<enter>on<enter>");
+    assert_eq!(asked(&driver), None);
+}
+
+#[test]
 fn panes_are_focused_zoomed_hidden_and_resized() {
     let mut driver = Driver::opened(120, 36);
     driver.keys("<tab><tab>");

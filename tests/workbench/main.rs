@@ -4,5 +4,8 @@ mod driver;
 mod keys;
 mod lossless;
 mod random;
+mod replay;
+mod routing;
 mod screens;
 mod sessions;
+mod training;

@@ -9,13 +9,13 @@ use bit_axon::telemetry::HeatPolicy;
 
 use super::driver::Driver;
 
-const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 36), (200, 60)];
+pub(super) const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 36), (200, 60)];
 
 const ANSWER: &str = "A **ring** keeps the last keys and values:\n\n```rust\nfn slot(position: usize, window: usize) \
     -> usize {\n    position % window // the oldest is overwritten\n}\n```\n\nSo memory stays the same:\n\n1. it is \
     taken once\n2. 漢字 and é are measured\n\nThat is all.";
 
-fn snapshot(name: &str, driver: &mut Driver) {
+pub(super) fn snapshot(name: &str, driver: &mut Driver) {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(name, driver.text());
     });

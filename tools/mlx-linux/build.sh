@@ -10,7 +10,7 @@ Usage: tools/mlx-linux/build.sh [--cuda] [COMMAND]
 
 Commands:
   build            Build target/mlx-linux/release/bit-axon (the default)
-  test [ARGS]      Run the tests on the MLX backend; ARGS go to `cargo test`
+  test [ARGS]      Run the tests that run models, on MLX; or what ARGS say to `cargo test`
   cargo ARGS       Run any cargo command in the same setting
   missing          Print the Debian packages that are still needed, and nothing if all are there
   fetch            Only fetch and patch what the build needs
@@ -148,7 +148,19 @@ build)
 test)
     fetch
     export BIT_AXON_BACKEND=mlx
-    run_cargo test --release "$@"
+    # What computes is MLX's library: optimising our own code further would only take time.
+    quick=(--release --config profile.release.package.bit-axon.opt-level=1)
+    if (($#)); then
+        run_cargo test "${quick[@]}" "$@"
+    else
+        # Everything that runs a model, in the program or beside it.
+        (run_cargo test "${quick[@]}" --lib backend::mlx)
+        tests=()
+        for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli; do
+            tests+=(--test "$name")
+        done
+        run_cargo test "${quick[@]}" "${tests[@]}"
+    fi
     ;;
 cargo)
     fetch

@@ -6,6 +6,7 @@
 //! ssm.rs scan.rs attention.rs moe.rs router.rs    one operator each, written like its formula
 //! state.rs kv.rs rewind.rs                        what is remembered, and how to go back
 //! weights.rs linear.rs                            a checkpoint's tensors as arrays, and their products
+//! learn/        training through its automatic differentiation
 //! ops.rs        MLX's operations, with errors that name shapes
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod attention;
 mod kv;
+pub mod learn;
 mod linear;
 mod model;
 mod moe;
@@ -29,6 +31,7 @@ mod weights;
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use mlx_rs::{Device, DeviceType, Dtype, memory};
@@ -38,6 +41,8 @@ use self::rewind::Kept;
 use self::state::LayerState;
 use self::weights::Weights;
 use super::cpu::Options;
+use super::cpu::learn::LearnOptions;
+use super::learn::Learner;
 use super::{Backend, Logits, Snapshot};
 use crate::model::alterations;
 use crate::model::checkpoint::Checkpoint;
@@ -63,6 +68,11 @@ pub fn device() -> Result<&'static str> {
 /// Opens a model.
 pub fn open(files: &Checkpoint, spec: ModelSpec, options: &Options) -> Result<Box<dyn Backend>> {
     Ok(Box::new(MlxBackend::new(files, spec, options)?))
+}
+
+/// Opens a model to train adapters on it.
+pub fn learner(files: &Arc<Checkpoint>, spec: ModelSpec, options: LearnOptions) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(learn::MlxLearner::new(files, spec, options)?))
 }
 
 /// A model that MLX computes.

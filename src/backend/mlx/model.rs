@@ -5,7 +5,7 @@
 //! ```
 
 use anyhow::{Context, Result, ensure};
-use mlx_rs::{Array, Dtype, transforms};
+use mlx_rs::{Array, Dtype};
 
 use super::attention;
 use super::moe;
@@ -85,7 +85,7 @@ impl MlxModel {
         let choices = outputs.choices.iter().filter(|_| tap.is_some());
         let wanted = choices.flat_map(|(_, c)| c.arrays()).chain(&outputs.logits);
         let state = self.layers.iter().flat_map(LayerState::arrays).chain(self.rewind.arrays());
-        transforms::eval(wanted.chain(state)).context("MLX could not compute what it was asked for")?;
+        ops::eval(wanted.chain(state))?;
         self.logits.clear();
         if let Some(logits) = &outputs.logits {
             self.logits.extend(ops::floats(logits)?);
@@ -131,12 +131,13 @@ impl MlxModel {
         let mixed = match (&spec.mixer, &weights.mixer, &mut self.layers[layer]) {
             (Mixer::Ssm(spec), MixerWeights::Ssm(weights), LayerState::Ssm(state)) => {
                 let (mixed, trail) = ssm::forward(weights, spec, state, at, &normed)?;
-                self.rewind.keep(at.position, Some(&trail))?;
-                *state = trail.state_after(at.count)?;
+                let last = trail.state_after(at.count)?;
+                self.rewind.keep(at, Some((&trail, &last)))?;
+                *state = last;
                 mixed
             }
             (Mixer::Attention(spec), MixerWeights::Attention(weights), LayerState::Attention(cache)) => {
-                self.rewind.keep(at.position, None)?;
+                self.rewind.keep(at, None)?;
                 attention::forward(weights, spec, cache, at, &normed)?
             }
             _ => unreachable!("weights and state are made from the same spec"),

@@ -17,7 +17,8 @@ impl<T, E: Display> Said<T> for Result<T, E> {
     fn said(self, name: &str, of: &[&Array]) -> Result<T> {
         self.map_err(|error| {
             let given: Vec<String> = of.iter().map(|a| describe(a)).collect();
-            anyhow!("MLX could not compute {name} of {}: {error}", given.join(" and "))
+            let of = if given.is_empty() { "" } else { " of " };
+            anyhow!("MLX could not compute {name}{of}{}: {error}", given.join(" and "))
         })
     }
 }
@@ -44,7 +45,7 @@ macro_rules! binary {
     )*};
 }
 
-unary!(exp negative sigmoid);
+unary!(exp negative sigmoid square sqrt log log1p expm1);
 binary!(add subtract multiply divide matmul maximum minimum logaddexp);
 
 /// A number, to be combined with arrays of f32.
@@ -79,6 +80,11 @@ pub(crate) fn transpose(a: &Array, axes: &[i32]) -> Result<Array> {
     ops::transpose_axes(a, axes).said("transpose", &[a])
 }
 
+/// With its last two dimensions swapped.
+pub(crate) fn swapped(a: &Array) -> Result<Array> {
+    ops::swap_axes(a, -1, -2).said("swap", &[a])
+}
+
 pub(crate) fn expand(a: &Array, axes: &[i32]) -> Result<Array> {
     ops::expand_dims_axes(a, axes).said("expand", &[a])
 }
@@ -89,6 +95,44 @@ pub(crate) fn concatenate(arrays: &[&Array], axis: i32) -> Result<Array> {
 
 pub(crate) fn stack(arrays: &[Array], axis: i32) -> Result<Array> {
     ops::stack(arrays, axis).said("stack", &arrays.iter().collect::<Vec<_>>())
+}
+
+pub(crate) fn sum(a: &Array) -> Result<Array> {
+    ops::sum(a, false).said("sum", &[a])
+}
+
+pub(crate) fn sum_of(a: &Array, axis: i32) -> Result<Array> {
+    ops::sum_axis(a, axis, false).said("sum", &[a])
+}
+
+pub(crate) fn mean(a: &Array) -> Result<Array> {
+    ops::mean(a, false).said("mean", &[a])
+}
+
+pub(crate) fn mean_of(a: &Array, axis: i32) -> Result<Array> {
+    ops::mean_axis(a, axis, false).said("mean", &[a])
+}
+
+pub(crate) fn logsumexp(a: &Array) -> Result<Array> {
+    ops::logsumexp_axis(a, -1, false).said("logsumexp", &[a])
+}
+
+/// Where the condition holds the one, else the other.
+pub(crate) fn select(condition: &Array, a: &Array, b: &Array) -> Result<Array> {
+    ops::select(condition, a, b).said("select", &[condition, a, b])
+}
+
+pub(crate) fn less(a: &Array, b: &Array) -> Result<Array> {
+    ops::lt(a, b).said("less", &[a, b])
+}
+
+pub(crate) fn equal(a: &Array, b: &Array) -> Result<Array> {
+    ops::eq(a, b).said("equal", &[a, b])
+}
+
+/// Computes all of them now.
+pub(crate) fn eval<'a>(all: impl IntoIterator<Item = &'a Array>) -> Result<()> {
+    mlx_rs::transforms::eval(all).said("what it was asked for", &[])
 }
 
 pub(crate) fn cumsum(a: &Array, axis: i32) -> Result<Array> {

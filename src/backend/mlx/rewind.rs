@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use mlx_rs::Array;
 
-use super::ssm::Trail;
+use super::ssm::{At, Trail};
 use super::state::{LayerState, SsmState};
 use crate::model::spec::{Mixer, ModelSpec};
 
@@ -79,10 +79,15 @@ impl Rewind {
         self.kept.front().map_or(position, |k| k.position.min(position))
     }
 
-    /// Keeps a layer's states of the running pass, which began at `position`.
-    pub(crate) fn keep(&mut self, position: usize, trail: Option<&Trail>) -> Result<()> {
+    /// Keeps a layer's states of the running pass: the trail has them, and the last one was taken from it already.
+    pub(crate) fn keep(&mut self, at: At, trail: Option<(&Trail, &SsmState)>) -> Result<()> {
         for kept in &mut self.filling {
-            kept.layers.push(trail.map(|t| t.state_after(kept.position - position)).transpose()?);
+            let count = kept.position - at.position;
+            kept.layers.push(match trail {
+                Some((_, last)) if count == at.count => Some(last.clone()),
+                Some((trail, _)) => Some(trail.state_after(count)?),
+                None => None,
+            });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use anyhow::Result;
 use mlx_rs::{Array, Dtype};
 
-use super::ops::{self, number};
+use super::ops::{self, Said, number};
 use crate::model::spec::MoeSpec;
 use crate::protocol::{Alteration, LayerRouting};
 
@@ -23,6 +23,8 @@ pub(crate) struct Choices {
     pub(crate) shared: Option<Array>,
     /// k in force.
     pub(crate) k: usize,
+    /// What the probabilities were made of: (T, X)
+    pub(crate) logits: Array,
 }
 
 /// Chooses for every token, by the router's logits (T, X).
@@ -32,14 +34,14 @@ pub(crate) fn choose(logits: &Array, spec: &MoeSpec, alteration: &Alteration) ->
         let gates = ops::softmax(logits)?;
         let experts = largest(&gates, k)?;
         let weights = ops::take_along(&gates, &experts)?;
-        return Ok(Choices { gates, experts, weights, shared: None, k });
+        return Ok(Choices { gates, experts, weights, shared: None, k, logits: logits.clone() });
     }
     let mark = |list: &[usize], value: f32| {
         let marks: Vec<f32> = (0..spec.experts).map(|e| if list.contains(&e) { value } else { 0.0 }).collect();
         ops::array(&marks, &[spec.experts])
     };
-    let logits = ops::divide(logits, &number(alteration.temperature))?;
-    let gates = ops::softmax(&ops::add(&logits, &mark(&alteration.mute, f32::NEG_INFINITY))?)?;
+    let cooled = ops::divide(logits, &number(alteration.temperature))?;
+    let gates = ops::softmax(&ops::add(&cooled, &mark(&alteration.mute, f32::NEG_INFINITY))?)?;
     // Probabilities lie between 0 and 1: the forced come before all others, the muted after.
     let order = ops::add(&gates, &mark(&alteration.force, 2.0))?;
     let order = ops::subtract(&order, &mark(&alteration.mute, 2.0))?;
@@ -47,12 +49,14 @@ pub(crate) fn choose(logits: &Array, spec: &MoeSpec, alteration: &Alteration) ->
     let weights = ops::take_along(&gates, &chosen)?;
     let rank = ops::argsort(&ops::negative(&weights)?)?;
     let (experts, weights) = (ops::take_along(&chosen, &rank)?, ops::take_along(&weights, &rank)?);
-    Ok(Choices { gates, experts, weights, shared: None, k })
+    Ok(Choices { gates, experts, weights, shared: None, k, logits: logits.clone() })
 }
 
 /// Indices of the k largest of each row, the largest first; of equals the first.
 fn largest(rows: &Array, k: usize) -> Result<Array> {
-    let order = ops::argsort(&ops::negative(rows)?)?;
+    // Which they are has no slope.
+    let rows = mlx_rs::stop_gradient(rows).said("stop_gradient", &[rows])?;
+    let order = ops::argsort(&ops::negative(&rows)?)?;
     ops::cast(&ops::narrow(&order, 1, 0..k)?, Dtype::Uint32)
 }
 

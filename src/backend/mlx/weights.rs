@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use mlx_rs::Array;
 
-use super::linear::Weight;
+use super::linear::{Base, Weight};
 use super::ops;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::matrix::Matrix;
@@ -136,13 +136,15 @@ impl Reader<'_> {
 
     fn linear(&mut self, suffix: &str) -> Result<Weight> {
         let tensor = self.next(suffix)?;
-        Weight::new(&self.checkpoint.matrix(&tensor)?, self.halves).with_context(|| tensor.name.clone())
+        Weight::new(path_of(&tensor), &self.checkpoint.matrix(&tensor)?, self.halves)
+            .with_context(|| tensor.name.clone())
     }
 
     fn stack(&mut self, suffix: &str) -> Result<Weight> {
         let tensor = self.next(suffix)?;
         let count = tensor.shape[0];
-        Weight::stack(&self.checkpoint.stacked(&tensor)?, count, self.halves).with_context(|| tensor.name.clone())
+        Weight::stack(path_of(&tensor), &self.checkpoint.stacked(&tensor)?, count, self.halves)
+            .with_context(|| tensor.name.clone())
     }
 }
 
@@ -202,12 +204,32 @@ impl Weights {
         let head_spec = r.next("lm_head.weight")?;
         let own_head = head_spec.required || checkpoint.contains(&head_spec.name);
         let head = if own_head { &checkpoint.matrix(&head_spec)? } else { &table };
-        let head = Weight::new(head, halves).with_context(|| head_spec.name.clone())?;
-        let embed = match &head {
-            Weight::Dense(w) if !own_head => Embedding::Head(w.clone()),
+        let head = Weight::new(path_of(&head_spec), head, halves).with_context(|| head_spec.name.clone())?;
+        let embed = match &head.base {
+            Base::Dense(w) if !own_head => Embedding::Head(w.clone()),
             _ => Embedding::Stored(table),
         };
         Ok(Self { embed, input, layers, output, head })
+    }
+
+    /// Everything that may have an adapter, in the order of the model's tensors.
+    pub(crate) fn linears_mut(&mut self) -> Vec<&mut Weight> {
+        let mut all = vec![&mut self.input];
+        for layer in &mut self.layers {
+            match &mut layer.mixer {
+                MixerWeights::Ssm(m) => all.extend([&mut m.in_proj, &mut m.x_proj, &mut m.out_proj]),
+                MixerWeights::Attention(m) => all.extend([&mut m.q, &mut m.k, &mut m.v, &mut m.o]),
+            }
+            if let Some(moe) = &mut layer.moe {
+                let e = &mut moe.experts;
+                all.extend([&mut moe.gate, &mut e.gate, &mut e.up, &mut e.down]);
+                if let Some((gate, e)) = &mut moe.shared {
+                    all.extend([gate, &mut e.gate, &mut e.up, &mut e.down]);
+                }
+            }
+        }
+        all.push(&mut self.output);
+        all
     }
 
     /// Bytes of all of them, each counted once.
@@ -274,6 +296,11 @@ fn refuse_nf4(checkpoint: &Checkpoint, spec: &ModelSpec) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A tensor's name without `.weight`.
+fn path_of(tensor: &TensorSpec) -> &str {
+    tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name)
 }
 
 /// (E, K) to K times (E).

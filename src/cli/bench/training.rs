@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::backend::cpu::Options;
 use crate::backend::cpu::learn::{AdapterOptions, CpuLearner, LearnOptions, Train};
 use crate::backend::learn::{Learner, Objective, RouterLosses, Sequence, Update};
+use crate::backend::{Which, mlx};
 use crate::cli::open::Files;
 use crate::cli::progress::count;
 use crate::cli::{interrupt, output, resources};
@@ -66,21 +67,31 @@ pub(super) fn run(files: Files, options: &Options, json: bool) -> Result<()> {
     for (method, train, batch, length, recompute) in ways {
         let learn =
             LearnOptions { recompute, threads: options.threads, level: options.level, ..LearnOptions::new(train) };
-        let mut learner = CpuLearner::new(checkpoint.clone(), spec.clone(), learn)?;
+        let (mut learner, threads): (Box<dyn Learner>, usize) = if options.which == Which::Mlx {
+            // It trains adapters alone, and keeps what it needs.
+            if learn.train == Train::Full || !recompute {
+                continue;
+            }
+            (mlx::learner(&checkpoint, spec.clone(), learn)?, 1)
+        } else {
+            let learner = CpuLearner::new(checkpoint.clone(), spec.clone(), learn)?;
+            let threads = learner.threads();
+            (Box::new(learner), threads)
+        };
         if !json && report.threads == 0 {
             output::line(format_args!(
                 "{}: {} parameters; {}, {} threads\n",
                 output::safe(&report.model),
                 count(parameters(&spec).0),
                 learner.name(),
-                learner.threads(),
+                threads,
             ))?;
             output::line(
                 "method batch length recompute  tokens/s   trained  memory in MB: frozen trained gradients moments activations",
             )?;
         }
-        report.threads = learner.threads();
-        let figures = one(&mut learner, (method, batch, length, recompute), large)?;
+        report.threads = threads;
+        let figures = one(&mut *learner, (method, batch, length, recompute), large)?;
         if !json {
             figures.print()?;
         }
@@ -97,7 +108,7 @@ pub(super) fn run(files: Files, options: &Options, json: bool) -> Result<()> {
 }
 
 fn one(
-    learner: &mut CpuLearner,
+    learner: &mut dyn Learner,
     (method, batch, length, recompute): (&'static str, usize, usize, bool),
     large: bool,
 ) -> Result<Figures> {

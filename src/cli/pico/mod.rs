@@ -19,10 +19,17 @@ use crate::pico::{ActionRow, CommandRow, Example, SettingRow, Tables, corpus};
 
 /// Make what the built-in model is taught, and examine what it knows
 #[derive(Debug, Args)]
+#[command(after_help = PICO_EXAMPLES)]
 pub struct PicoArgs {
     #[command(subcommand)]
     part: Part,
 }
+
+const PICO_EXAMPLES: &str = "\
+Examples:
+  bit-axon pico corpus --out corpus
+  bit-axon pico tokenizer --data corpus/text.jsonl --out vocabulary
+  bit-axon pico examine --model models/pico";
 
 #[derive(Debug, Subcommand)]
 enum Part {

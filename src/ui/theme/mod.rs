@@ -50,7 +50,8 @@ macro_rules! theme {
                 if !missing.is_empty() {
                     return Err(file::missing(place, &missing));
                 }
-                Ok(Self { name: name.to_owned(), depth, ascii, $($field: $field.unwrap_or_default(),)* })
+                let theme = Self { name: name.to_owned(), depth, ascii, $($field: $field.unwrap_or_default(),)* };
+                Ok(theme.told_apart())
             }
         }
     };
@@ -113,6 +114,17 @@ impl Theme {
         Self::parse(name, &format!("theme {name}"), text, depth, ascii)
     }
 
+    /// Where the terminal has too few colours to tell probabilities apart, the shape of the letters does.
+    fn told_apart(self) -> Self {
+        let all = [self.sure, self.likely, self.unlikely, self.rare];
+        if (1..all.len()).all(|i| !all[..i].contains(&all[i])) {
+            return self;
+        }
+        let (likely, unlikely, rare) =
+            (self.likely.italic(), self.unlikely.underlined(), self.rare.bold().underlined());
+        Self { likely, unlikely, rare, ..self }
+    }
+
     /// The style of temperatures that ask for this.
     pub fn phase(&self, phase: HeatPhase) -> Style {
         match phase {
@@ -123,9 +135,10 @@ impl Theme {
         }
     }
 
-    /// The style of a probability.
+    /// The style of a probability; of one that is not known, where it is no number.
     pub fn probability(&self, p: f32) -> Style {
         match p {
+            p if p.is_nan() => self.text,
             p if p >= 0.9 => self.sure,
             p if p >= 0.5 => self.likely,
             p if p >= 0.2 => self.unlikely,
@@ -170,6 +183,19 @@ mod tests {
         assert!(error("\nx = [").starts_with("F:2: this is not TOML"));
         assert!(error("base = \"drak\"").starts_with("F:1: base: there is no theme drak"));
         assert!(error("base = 3\ntext = 4").contains("F:2: text: it must be a text, as"));
+    }
+
+    #[test]
+    fn probabilities_are_told_apart_at_every_depth() {
+        for (name, _) in BUILT_IN {
+            for depth in [Depth::None, Depth::Sixteen, Depth::Indexed, Depth::True] {
+                let theme = Theme::built_in(name, depth, false).unwrap();
+                let styles = [0.95, 0.6, 0.3, 0.1].map(|p| theme.probability(p));
+                for (i, style) in styles.iter().enumerate() {
+                    assert!(!styles[..i].contains(style), "{name} at {depth:?}: {styles:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) struct Batch<'a> {
 }
 
 /// Checks all sequences, before anything is computed.
-pub(super) fn check<'a>(sequences: &'a [Sequence], objective: Objective, vocab: usize) -> Result<Vec<Rows<'a>>> {
+pub(crate) fn check<'a>(sequences: &'a [Sequence], objective: Objective, vocab: usize) -> Result<Vec<Rows<'a>>> {
     let rows = sequences.iter().map(|s| Rows::new(s, vocab)).collect::<Result<Vec<_>>>()?;
     if let Objective::Preference { beta } = objective {
         ensure!(beta.is_finite(), "beta must be a number, not {beta}");

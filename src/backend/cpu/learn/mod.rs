@@ -48,9 +48,13 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 
 use self::batch::Batch;
+#[allow(unused_imports, reason = "MLX's learner uses it, where that is built")]
+pub(crate) use self::batch::check;
 use self::network::{Keep, Network};
 pub use self::options::{AdapterOptions, LearnOptions, TARGETS, Train};
 use self::parameters::Parameters;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use self::rows::Rows;
 use self::work::Work;
 use super::ops::Level;
 use crate::backend::Backend;

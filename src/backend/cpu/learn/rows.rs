@@ -8,21 +8,21 @@ use crate::backend::learn::Sequence;
 use crate::protocol::TokenId;
 
 /// One sequence, checked.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     /// Inputs, up to the last that foretells something: what follows changes no loss.
-    pub(super) tokens: &'a [TokenId],
+    pub(crate) tokens: &'a [TokenId],
     /// Rows of each example that sees only itself.
-    pub(super) examples: Vec<Range<usize>>,
+    pub(crate) examples: Vec<Range<usize>>,
     /// For each row, the first row that it may see.
-    pub(super) sees_from: Vec<usize>,
+    pub(crate) sees_from: Vec<usize>,
     /// Tokens of the whole sequence, padding included.
-    pub(super) given: usize,
+    pub(crate) given: usize,
     /// Rows whose next token bears loss, and that token.
-    pub(super) labels: Vec<(usize, TokenId)>,
+    pub(crate) labels: Vec<(usize, TokenId)>,
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(sequence: &'a Sequence, vocab: usize) -> Result<Self> {
+    pub(crate) fn new(sequence: &'a Sequence, vocab: usize) -> Result<Self> {
         let Sequence { tokens, mask, starts } = sequence;
         ensure!(
             mask.len() == tokens.len(),
@@ -49,7 +49,7 @@ impl<'a> Rows<'a> {
     }
 
     /// T
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tokens.len()
     }
 }

@@ -1,0 +1,365 @@
+//! The view of training runs, without a screen: which runs and charts there are, and how they are looked at.
+//!
+//! The runs themselves are shared with the threads that read them. What is asked of all of them (which metrics
+//! there are, how far the axis goes) is found out when something was read, not when it is drawn.
+
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::metrics::alerts::Alert;
+use crate::metrics::filter::Filter;
+use crate::metrics::names::{self, Kind};
+use crate::metrics::{Axis, Run, SeriesId, State};
+
+pub use keys::Input;
+pub(super) use keys::{act, typed};
+
+/// A run that threads are adding to.
+pub type Shared = Arc<Mutex<Run>>;
+
+/// All runs that are watched, and how much of their files was read while that still goes on.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    /// In the order in which they were found.
+    pub runs: Vec<Shared>,
+    /// Bytes that were read, of how many.
+    pub loading: Option<(u64, u64)>,
+}
+
+impl PartialEq for Runs {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Shared, &Shared)| Arc::ptr_eq(a, b);
+        self.runs.len() == other.runs.len()
+            && self.runs.iter().zip(&other.runs).all(same)
+            && self.loading == other.loading
+    }
+}
+
+/// The format of the run that says what this machine does.
+pub const MACHINE: &str = "machine";
+
+/// Colours that runs take in turn.
+pub const COLOURS: usize = 8;
+
+/// A run, and how it is shown.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The run.
+    pub run: Shared,
+    /// Not drawn.
+    pub hidden: bool,
+    /// Stays at the top of the table, and is drawn last.
+    pub pinned: bool,
+    /// Which colour it has.
+    pub colour: usize,
+    /// What the table shows.
+    pub line: TableLine,
+    /// The filter takes it.
+    pub taken: bool,
+    version: u64,
+}
+
+/// What the table shows of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TableLine {
+    /// Its name.
+    pub name: String,
+    /// The kind of log.
+    pub format: &'static str,
+    /// The newest step.
+    pub step: Option<f64>,
+    /// Steps that it shall make.
+    pub goal: Option<f64>,
+    /// The newest value of the first metric that has one.
+    pub last: Option<f64>,
+    /// Its best value.
+    pub best: Option<f64>,
+    /// How far it is.
+    pub state: State,
+    /// What is wrong with it now.
+    pub alerts: Vec<Alert>,
+    /// Settings that differ between the runs.
+    pub settings: Vec<(String, String)>,
+    /// Seconds from the first line to the newest.
+    pub took: Option<f64>,
+}
+
+/// A metric, and the runs that have it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Its name, common to all trainers.
+    pub name: String,
+    /// Places among the entries, with what they call it.
+    pub curves: Vec<(usize, SeriesId)>,
+}
+
+/// By what the table is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// The order in which runs were found.
+    Found,
+    /// Name.
+    Name,
+    /// Newest step.
+    Step,
+    /// Newest value of the first metric.
+    Last,
+    /// Best value of it.
+    Best,
+}
+
+impl Sort {
+    const ALL: [Sort; 5] = [Sort::Found, Sort::Name, Sort::Step, Sort::Last, Sort::Best];
+
+    /// What the column is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sort::Found => "found",
+            Sort::Name => "name",
+            Sort::Step => "step",
+            Sort::Last => "last",
+            Sort::Best => "best",
+        }
+    }
+}
+
+/// What stands beside or below the charts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The table of runs alone.
+    Runs,
+    /// And the console of the chosen run.
+    Console,
+    /// And alerts of all runs.
+    Alerts,
+    /// And the experts of the chosen run.
+    Experts,
+}
+
+/// The view of training runs.
+#[derive(Debug, Clone)]
+pub struct Training {
+    /// All runs, in the order in which they were found.
+    pub entries: Vec<Entry>,
+    /// Places of the entries that the table shows, sorted.
+    pub table: Vec<usize>,
+    /// All metrics, what people look at first in front.
+    pub charts: Vec<Chart>,
+    /// The chosen line of the table.
+    pub at: usize,
+    /// The chosen chart.
+    pub chart: usize,
+    /// The chosen chart has the whole room.
+    pub large: bool,
+    /// Along the bottom.
+    pub axis: Axis,
+    /// Values are drawn by their logarithms.
+    pub log: bool,
+    /// Columns over which curves are smoothed; 0 draws them as they are.
+    pub smoothing: u32,
+    /// The part of the axis that is seen; none for all of it.
+    pub window: Option<(f64, f64)>,
+    /// Where the crosshair stands.
+    pub cross: Option<f64>,
+    /// By what the table is sorted, and whether backwards.
+    pub sort: (Sort, bool),
+    /// What stands beside the charts.
+    pub side: Side,
+    /// The layer whose experts are shown.
+    pub layer: usize,
+    /// What is being typed.
+    pub input: Option<Input>,
+    /// Runs that are seen: as it was typed.
+    pub run_filter: String,
+    /// Metrics that are seen: part of their names.
+    pub metric_filter: String,
+    /// Bytes that were read, of how many, while old lines are still being read.
+    pub loading: Option<(u64, u64)>,
+    /// What is being watched, for people.
+    pub source: String,
+    /// Grows whenever something was read: drawings of before are void.
+    pub version: u64,
+    filter: Filter,
+    extent: Option<(f64, f64)>,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            table: Vec::new(),
+            charts: Vec::new(),
+            at: 0,
+            chart: 0,
+            large: false,
+            axis: Axis::Step,
+            log: false,
+            smoothing: 0,
+            window: None,
+            cross: None,
+            sort: (Sort::Found, false),
+            side: Side::Runs,
+            layer: 0,
+            input: None,
+            run_filter: String::new(),
+            metric_filter: String::new(),
+            loading: None,
+            source: String::new(),
+            version: 0,
+            filter: Filter::default(),
+            extent: None,
+        }
+    }
+}
+
+/// The run itself; one that a reader left in the middle is sound all the same.
+pub fn lock(run: &Shared) -> MutexGuard<'_, Run> {
+    run.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Training {
+    /// Takes what was read since: all runs, in the order in which they were found.
+    pub fn read(&mut self, runs: &[Shared], loading: Option<(u64, u64)>) {
+        self.loading = loading;
+        self.version += 1;
+        for (i, run) in runs.iter().enumerate() {
+            if self.entries.get(i).is_none_or(|entry| !Arc::ptr_eq(&entry.run, run)) {
+                let entry = Entry {
+                    run: run.clone(),
+                    hidden: false,
+                    pinned: false,
+                    colour: i % COLOURS,
+                    line: TableLine::default(),
+                    taken: true,
+                    version: u64::MAX,
+                };
+                self.entries.truncate(i);
+                self.entries.push(entry);
+            }
+        }
+        self.entries.truncate(runs.len());
+        let mut metrics = false;
+        for entry in &mut self.entries {
+            let run = lock(&entry.run);
+            if run.version() != entry.version {
+                entry.version = run.version();
+                entry.line = line(&run);
+                metrics = true;
+            }
+        }
+        if metrics {
+            self.refresh();
+        }
+    }
+
+    /// Begins with filters, as if they had been typed.
+    pub fn wish(&mut self, runs: &str, metrics: &str) -> Result<(), String> {
+        self.filter = runs.parse()?;
+        (self.run_filter, self.metric_filter) = (runs.to_owned(), metrics.to_owned());
+        Ok(())
+    }
+
+    /// Finds out again what is asked of all runs.
+    fn refresh(&mut self) {
+        self.charts.clear();
+        self.extent = None;
+        let wanted = names::plain(&self.metric_filter);
+        for (i, entry) in self.entries.iter_mut().enumerate() {
+            let run = lock(&entry.run);
+            // What the machine does has no steps: it belongs to the axis of time.
+            entry.taken = if run.format == MACHINE { self.axis == Axis::Time } else { self.filter.takes(&run) };
+            if !entry.taken || entry.hidden {
+                continue;
+            }
+            let mut drawn = false;
+            for (at, series) in run.series().iter().enumerate().filter(|(_, series)| !series.is_empty()) {
+                let common = names::common(series.name());
+                if names::kind(series.name()) == Kind::Expert
+                    || !(common.contains(&wanted) || names::plain(series.name()).contains(&wanted))
+                {
+                    continue;
+                }
+                drawn = true;
+                let curve = (i, SeriesId(at as u32));
+                match self.charts.iter_mut().find(|chart| chart.name == common) {
+                    Some(chart) => chart.curves.push(curve),
+                    None => self.charts.push(Chart { name: common, curves: vec![curve] }),
+                }
+            }
+            if drawn && let Some((from, to)) = run.extent(self.axis) {
+                self.extent = Some(self.extent.map_or((from, to), |(f, t)| (f.min(from), t.max(to))));
+            }
+        }
+        self.charts.sort_by_key(|chart| names::rank(&chart.name));
+        self.chart = self.chart.min(self.charts.len().saturating_sub(1));
+        self.sort_table();
+    }
+
+    fn sort_table(&mut self) {
+        let chosen = self.chosen();
+        let mut table: Vec<usize> = (0..self.entries.len()).filter(|at| self.entries[*at].taken).collect();
+        let number = |x: Option<f64>| x.filter(|x| !x.is_nan()).unwrap_or(f64::INFINITY);
+        let (sort, backwards) = self.sort;
+        table.sort_by(|a, b| {
+            let (x, y) = (&self.entries[*a], &self.entries[*b]);
+            let order = match sort {
+                Sort::Found => a.cmp(b),
+                Sort::Name => x.line.name.cmp(&y.line.name),
+                Sort::Step => number(x.line.step).total_cmp(&number(y.line.step)),
+                Sort::Last => number(x.line.last).total_cmp(&number(y.line.last)),
+                Sort::Best => number(x.line.best).total_cmp(&number(y.line.best)),
+            };
+            let order = if backwards { order.reverse() } else { order };
+            y.pinned.cmp(&x.pinned).then(order)
+        });
+        // The cursor stays on its run.
+        let place = chosen.and_then(|chosen| table.iter().position(|at| *at == chosen));
+        self.at = place.unwrap_or(self.at).min(table.len().saturating_sub(1));
+        self.table = table;
+    }
+
+    /// The place of the chosen run among the entries.
+    pub fn chosen(&self) -> Option<usize> {
+        self.table.get(self.at).copied()
+    }
+
+    /// The part of the axis that is drawn.
+    pub fn view(&self) -> (f64, f64) {
+        let (from, to) = self.window.or(self.extent).unwrap_or((0.0, 1.0));
+        if to > from { (from, to) } else { (from - 0.5, from + 0.5) }
+    }
+
+    /// All of the axis.
+    pub fn whole(&self) -> (f64, f64) {
+        self.extent.unwrap_or((0.0, 1.0))
+    }
+
+    /// Alerts that stand now: place of the run, and what.
+    pub fn alerts(&self) -> impl Iterator<Item = (usize, &Alert)> {
+        let all = self.entries.iter().enumerate();
+        all.flat_map(|(i, entry)| entry.line.alerts.iter().map(move |alert| (i, alert)))
+    }
+}
+
+/// Settings of a run that the table has room for.
+const SETTINGS: usize = 40;
+
+fn line(run: &Run) -> TableLine {
+    let first = run.series().iter().filter(|s| !s.is_empty()).min_by_key(|s| names::rank(s.name()));
+    let best = first.and_then(|s| if names::more_is_better(s.name()) { s.greatest() } else { s.least() });
+    TableLine {
+        name: run.name.clone(),
+        format: run.format,
+        step: run.reached(),
+        goal: run.goal,
+        last: first.map(crate::metrics::Series::last),
+        best: best.map(|(best, _)| best),
+        state: run.state.clone(),
+        alerts: run.alerts.iter().filter(|alert| alert.active).cloned().collect(),
+        settings: run.settings().iter().take(SETTINGS).cloned().collect(),
+        took: run.extent(Axis::Relative).filter(|_| run.has(Axis::Time)).map(|(from, to)| to - from),
+    }
+}

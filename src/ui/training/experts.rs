@@ -1,0 +1,70 @@
+//! The load of the experts of one layer over time: a row an expert, a column a stretch of the axis.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::text::clean;
+use super::super::theme::Theme;
+use super::super::{corner, pane, put};
+use crate::app::training::{Training, lock};
+use crate::metrics::{SeriesId, View, names, reduce};
+
+pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let Some(entry) = t.chosen().map(|at| &t.entries[at]) else {
+        pane(theme, "experts", false, area, frame);
+        return;
+    };
+    let run = lock(&entry.run);
+    let mut experts: Vec<(u32, u32, SeriesId)> = Vec::new();
+    for (at, series) in run.series().iter().enumerate().filter(|(_, series)| !series.is_empty()) {
+        if let Some((layer, expert, _)) = names::expert(series.name()) {
+            experts.push((layer, expert, SeriesId(at as u32)));
+        }
+    }
+    experts.sort_unstable();
+    let mut layers: Vec<u32> = experts.iter().map(|(layer, ..)| *layer).collect();
+    layers.dedup();
+    if layers.is_empty() {
+        let inner = pane(theme, "experts", false, area, frame);
+        return put(frame, inner, 0, &Line::styled(" This run says nothing of experts.", theme.dim));
+    }
+    let layer = layers[t.layer % layers.len()];
+    let inner = pane(theme, &format!("experts of layer {layer}"), false, area, frame);
+    corner(&clean(&entry.line.name), theme.dim, area, frame);
+    let (from, to) = t.view();
+    let columns = usize::from(inner.width.saturating_sub(5));
+    let view = View { axis: t.axis, from, to, columns };
+    let shown: Vec<_> = experts.iter().filter(|(of, ..)| *of == layer).take(usize::from(inner.height)).collect();
+    let mut rows = Vec::new();
+    for (_, expert, id) in &shown {
+        let mut dots = Vec::new();
+        if let Some(series) = run.get(*id) {
+            reduce(&run, series, view, &mut dots);
+        }
+        rows.push((*expert, dots));
+    }
+    // A fair share is the middle of the scale, twice that and more its end.
+    let fair = 1.0 / shown.len().max(1) as f64;
+    let shares = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
+    let top = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).fold(0.0, |m: f64, d| m.max(d.mean));
+    let full = if shares { 2.0 * fair } else { top };
+    for (row, (expert, dots)) in rows.iter().enumerate() {
+        let mut spans = vec![Span::styled(format!("{expert:>4} "), theme.dim)];
+        let mut last = None;
+        for dot in dots {
+            // Between two points stands the one before.
+            last = if dot.is_empty() { last } else { Some(dot.mean) };
+            let heat = last.map(|mean| if full > 0.0 { mean / full } else { 0.0 });
+            spans.push(match heat {
+                None => Span::raw(" "),
+                Some(h) if h < 0.25 => Span::styled("░", theme.heat_low),
+                Some(h) if h < 0.45 => Span::styled("▒", theme.heat_low),
+                Some(h) if h < 0.6 => Span::styled("▒", theme.heat_mid),
+                Some(h) if h < 0.8 => Span::styled("▓", theme.heat_mid),
+                Some(_) => Span::styled("█", theme.heat_high),
+            });
+        }
+        put(frame, inner, row as u16, &Line::from(spans));
+    }
+}
