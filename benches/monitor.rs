@@ -154,7 +154,7 @@ fn live() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("live.jsonl");
     fs::write(&path, "").expect("a file");
-    let watch = Watch::open(&[path.clone()], &Options::default()).expect("the file is there");
+    let watch = Watch::open(std::slice::from_ref(&path), &Options::default()).expect("the file is there");
     let (seconds, line) = (5usize, "\"loss\": 2.3456, \"lr\": 0.0001, \"grad_norm\": 1.25, \"tok_s\": 1234.5}\n");
     let mut out = File::options().append(true).open(&path).expect("the file");
     let used = cpu();
