@@ -174,8 +174,17 @@ impl Load {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fires {
     /// (layer, expert) to tokens, with count and sum of weights.
-    of: HashMap<(usize, usize), HashMap<TokenId, (u32, f32)>>,
+    of: HashMap<(usize, usize), HashMap<TokenId, (u32, Sum)>>,
     texts: HashMap<TokenId, String>,
+}
+
+/// A sum of weights in whole steps of 2^-40: what was added can be taken away without a trace, which keeps
+/// the order of tokens with equal sums the same. Floats would leave a rounding behind.
+type Sum = i64;
+const STEPS: f64 = (1u64 << 40) as f64;
+
+fn steps(weight: f32) -> Sum {
+    (f64::from(weight) * STEPS).round() as Sum
 }
 
 /// A token that an expert fires for.
@@ -200,9 +209,9 @@ impl Fires {
                 let tokens = self.of.entry((layer.layer, *expert)).or_default();
                 let seen = tokens.entry(token).or_default();
                 match (more, seen.0) {
-                    (true, count) => *seen = (count + 1, seen.1 + weight),
+                    (true, count) => *seen = (count + 1, seen.1.saturating_add(steps(*weight))),
                     (false, 0 | 1) => drop(tokens.remove(&token)),
-                    (false, count) => *seen = (count - 1, seen.1 - weight),
+                    (false, count) => *seen = (count - 1, seen.1.saturating_sub(steps(*weight))),
                 }
             }
         }
@@ -211,13 +220,13 @@ impl Fires {
     /// The tokens that an expert fires for most, by the weight it had in them.
     pub fn top(&self, layer: usize, expert: usize, count: usize) -> Vec<Fired> {
         let Some(tokens) = self.of.get(&(layer, expert)) else { return Vec::new() };
-        let mut tokens: Vec<(&TokenId, &(u32, f32))> = tokens.iter().collect();
-        tokens.sort_by(|a, b| b.1.1.total_cmp(&a.1.1).then(a.0.cmp(b.0)));
-        let fired = |(token, (count, weight)): (&TokenId, &(u32, f32))| Fired {
+        let mut tokens: Vec<(&TokenId, &(u32, Sum))> = tokens.iter().collect();
+        tokens.sort_by(|a, b| b.1.1.cmp(&a.1.1).then(a.0.cmp(b.0)));
+        let fired = |(token, (count, sum)): (&TokenId, &(u32, Sum))| Fired {
             token: *token,
             text: self.texts.get(token).cloned().unwrap_or_default(),
             count: *count,
-            weight: weight / *count as f32,
+            weight: (*sum as f64 / STEPS / f64::from(*count)) as f32,
         };
         tokens.into_iter().take(count).map(fired).collect()
     }

@@ -173,9 +173,7 @@ impl Parser for Csv {
     fn feed(&mut self, bytes: &[u8], _now: Option<f64>, run: &mut Run) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.feed(bytes, |line| self.line(line, false, run));
-        for _ in 0..lines.too_long() {
-            run.fault(|| format!("a line is longer than {} MiB and was left out", LONGEST >> 20));
-        }
+        lines.report_too_long(run);
         self.lines = lines;
     }
 

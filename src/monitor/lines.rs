@@ -1,5 +1,7 @@
 //! Bytes into lines, as they come.
 
+use crate::metrics::Run;
+
 /// Bytes of a line that is taken; of a longer one nothing is.
 pub(super) const LONGEST: usize = 8 << 20;
 
@@ -58,8 +60,15 @@ impl Lines {
         self.skipping = false;
     }
 
+    /// Tells the run of lines that were too long, each once.
+    pub(super) fn report_too_long(&mut self, run: &mut Run) {
+        for _ in 0..self.too_long() {
+            run.fault(|| format!("a line is longer than {} MiB and was left out", LONGEST >> 20));
+        }
+    }
+
     /// Lines that were too long, since this was last asked.
-    pub(super) fn too_long(&mut self) -> u64 {
+    fn too_long(&mut self) -> u64 {
         std::mem::take(&mut self.too_long)
     }
 }

@@ -21,6 +21,7 @@ mod routing;
 mod rules;
 pub mod search;
 mod shape;
+mod spoken;
 mod store;
 mod summary;
 mod times;

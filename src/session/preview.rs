@@ -5,44 +5,15 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Deserialize;
 
 use super::load::open_plain;
+use super::spoken::Spoken;
 use crate::protocol::Role;
 
 /// Bytes of the file that are looked at: about two thousand tokens.
 const PIECE: u64 = 512 << 10;
 /// Bytes of a message that are kept.
 const LONGEST: usize = 16 << 10;
-
-/// What of a line matters here.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Spoken {
-    add: Option<Added>,
-    tok: Option<Token>,
-    end: Option<Ended>,
-}
-
-#[derive(Deserialize)]
-struct Added {
-    m: usize,
-    role: Role,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Token {
-    m: usize,
-    x: String,
-}
-
-#[derive(Deserialize)]
-struct Ended {
-    m: usize,
-    #[serde(default)]
-    text: String,
-}
 
 /// The last messages in the order in which they were written, whatever branch they are of. One whose
 /// beginning lies farther back begins with an ellipsis.

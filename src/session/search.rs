@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
 
 use super::header::Header;
 use super::lines::{Found, Lines};
 use super::load::open_plain;
 use super::rules::LONGEST_LINE;
+use super::spoken::Spoken;
 use super::{Store, summary};
 use crate::protocol::Role;
 
@@ -39,36 +39,6 @@ pub struct Hit {
 const AROUND: usize = 40;
 /// Lines after which whoever waits is asked whether they still do.
 const LINES: u64 = 4096;
-
-/// What of a line matters here. The rest, which is most of it, is passed over without being kept.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Spoken {
-    add: Option<Added>,
-    tok: Option<Token>,
-    end: Option<Ended>,
-    title: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Added {
-    m: usize,
-    role: Role,
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Token {
-    m: usize,
-    x: String,
-}
-
-#[derive(Deserialize)]
-struct Ended {
-    m: usize,
-    #[serde(default)]
-    text: String,
-}
 
 /// Looks for a text in every session of a folder, newest first, until `hit` has enough. Sessions that
 /// cannot be read are passed over, and named in what is returned.

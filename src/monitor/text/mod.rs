@@ -84,9 +84,7 @@ impl Parser for Text {
     fn feed(&mut self, bytes: &[u8], now: Option<f64>, run: &mut Run) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.feed(bytes, |line| self.bytes(line, now, run));
-        for _ in 0..lines.too_long() {
-            run.fault(|| format!("a line is longer than {} MiB and was left out", LONGEST >> 20));
-        }
+        lines.report_too_long(run);
         self.lines = lines;
     }
 
