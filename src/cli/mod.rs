@@ -124,6 +124,12 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
+/// Runs a command line, without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let words = std::iter::once("bit-axon").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(words)?.command.map_or(Ok(()), dispatch)
+}
+
 /// What `bit-axon` alone does on a terminal, and what options without a command belong to.
 const DEFAULT: &str = "chat";
 

@@ -8,11 +8,11 @@ use super::facts::{self, Tables};
 use super::{Dice, Example, numbers, stories, talk, unknown};
 
 /// Examples of each fact.
-const FOR_EACH_FACT: usize = 24;
+const FOR_EACH_FACT: usize = 48;
 /// Those of the other topics.
-const NUMBERS: usize = 2000;
-const STORIES: usize = 1500;
-const TALK: usize = 900;
+const NUMBERS: usize = 5000;
+const STORIES: usize = 1200;
+const TALK: usize = 1500;
 const UNKNOWN: usize = 3000;
 /// Questions of the examination.
 const EXAMINED_HELP: usize = 200;
@@ -137,7 +137,8 @@ pub(super) mod tests {
             slash: info.context == Context::Everywhere,
         };
         let names = ["chat", "run", "sessions", "trace", "inspect", "init", "quantize", "eval", "bench", "download"];
-        let commands = names.iter().chain(&["config", "completions", "man"]);
+        let others = ["config", "completions", "man", "train", "prepare", "monitor", "replay", "doctor"];
+        let commands = names.iter().chain(&others);
         Tables {
             actions: ACTIONS.iter().map(action).collect(),
             commands: commands.map(|name| CommandRow { name: (*name).into(), about: "Does it".into() }).collect(),

@@ -3,6 +3,7 @@
 //! It must learn that an unknown word means an unknown topic, so the words of the examination are others
 //! than those of training.
 
+use super::ask::loosened;
 use super::{DECLINED, Dice, Example, Topic, typed};
 
 /// A field, its words and its wordings.
@@ -291,7 +292,7 @@ pub(super) fn examples(count: usize, dice: &mut Dice) -> Vec<Example> {
         .map(|_| {
             let field = dice.pick(FIELDS);
             let question = dice.pick(field.wordings).replace("{}", dice.pick::<&str>(field.words));
-            made(typed(&question, dice))
+            made(typed(&loosened(&question, dice), dice))
         })
         .collect()
 }

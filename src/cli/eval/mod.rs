@@ -14,6 +14,8 @@ use serde::Serialize;
 use self::examples::{Counted, Example};
 use super::{interrupt, open, output};
 use crate::backend::Backend;
+use crate::model::template::ChatTemplate;
+use crate::model::tokenizer::Tokenizer;
 
 /// Measure loss and perplexity over a data set
 ///
@@ -84,6 +86,18 @@ pub fn run(args: EvalArgs) -> Result<()> {
     let tokens_of = |example: &Example| example.tokens(tokenizer, &files.template);
     let report = evaluate(&mut *backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
     output::json_line(&report)
+}
+
+/// The mean loss of JSON lines such as `eval` reads, every one of which must be good.
+pub(super) fn mean_loss(
+    backend: &mut dyn Backend,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    lines: &str,
+) -> Result<f64> {
+    let limits = Limits { tokens: backend.spec().max_seq_len, bad_lines: 0 };
+    let tokens_of = |example: &Example| example.tokens(tokenizer, template);
+    Ok(evaluate(backend, lines.as_bytes(), &tokens_of, limits, &mut |_, _| {})?.loss)
 }
 
 /// How data is read.

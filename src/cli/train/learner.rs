@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use super::super::init::{COMPANIONS, read};
 use super::super::open::{Files, available_memory};
-use crate::backend::cpu::learn::{AdapterOptions, CpuLearner, LearnOptions, Train};
+use crate::backend::cpu::learn::{self, AdapterOptions, CpuLearner, LearnOptions, Train};
 use crate::backend::learn::Learner;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::footprint::check_fits;
 use crate::train::checkpoint::Output;
 use crate::train::plan::{activations, trained};
-use crate::train::settings::{Adapter, Method, Recompute, Settings};
+use crate::train::settings::{Adapter, FourBits, Method, Recompute, Settings};
 
 /// What is trained, for the backend.
 fn train(settings: &Settings) -> Train {
@@ -55,7 +55,9 @@ pub(super) fn memory(files: &Files, settings: &Settings) -> [u64; 3] {
     let frozen = if settings.adapter() == Adapter::Full { 0 } else { files.checkpoint.bytes() };
     // The two of a pair are computed side by side.
     let working = activations(&spec, settings, if settings.method() == Method::Orpo { 2 } else { 1 });
-    [frozen, 16 * values, working]
+    // Where 4 bits are learned for, there is a rounded copy of the values.
+    let each = if settings.fake_quant.is_some() { 20 } else { 16 };
+    [frozen, each * values, working]
 }
 
 /// Binds the model to what learns, after making sure that the memory will do.
@@ -64,6 +66,10 @@ pub(super) fn open(files: Files, settings: &Settings) -> Result<Box<dyn Learner>
     check_fits(&format!("training {}", files.name), need, available_memory())?;
     let options = LearnOptions {
         recompute: settings.recompute == Recompute::On,
+        rounded: settings.fake_quant.map(|format| match format {
+            FourBits::Affine4 => learn::FourBits::Affine4,
+            FourBits::Nf4 => learn::FourBits::Nf4,
+        }),
         threads: settings.threads,
         seed: settings.seed,
         ..LearnOptions::new(train(settings))

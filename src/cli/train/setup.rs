@@ -260,6 +260,7 @@ fn refuse_changes(saved: &Settings, now: &Settings) -> Result<()> {
             ("isolate", settings.isolate.to_string()),
             ("over-long", settings.over_long.to_string()),
             ("val-split", settings.val_split.to_string()),
+            ("fake-quant", settings.fake_quant.map_or_else(|| "off".into(), |format| format.to_string())),
             ("seed", settings.seed.to_string()),
         ]
     };
