@@ -156,7 +156,7 @@ test)
         # Everything that runs a model, in the program or beside it.
         (run_cargo test "${quick[@]}" --lib backend::mlx)
         tests=()
-        for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli; do
+        for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli training; do
             tests+=(--test "$name")
         done
         run_cargo test "${quick[@]}" "${tests[@]}"
