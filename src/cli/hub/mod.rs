@@ -12,7 +12,11 @@ pub mod client;
 #[cfg(feature = "hub")]
 pub mod fetch;
 #[cfg(feature = "hub")]
+mod post;
+#[cfg(feature = "hub")]
 pub mod transfer;
+#[cfg(feature = "hub")]
+pub mod upload;
 
 use std::fmt;
 use std::path::PathBuf;
