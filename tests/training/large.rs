@@ -27,7 +27,6 @@ fn begin(place: &Place, data: &str) -> (f64, u64) {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 #[ignore = "writes a gigabyte; cargo test --release --test training -- --ignored a_gigabyte --nocapture"]
 fn a_gigabyte_of_examples_is_never_held() {
     const GIGABYTE: u64 = 1_000_000_000;

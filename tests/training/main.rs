@@ -4,6 +4,7 @@
 mod backends;
 mod bad_input;
 mod heat;
+#[cfg(target_os = "linux")]
 mod large;
 mod preferences;
 mod stopped;
