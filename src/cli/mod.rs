@@ -41,6 +41,8 @@ pub mod sessions;
 mod settings;
 pub mod trace;
 pub mod train;
+#[cfg(feature = "hub")]
+pub mod upload;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -92,6 +94,8 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
+    #[cfg(feature = "hub")]
+    Upload(upload::UploadArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -116,6 +120,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
+        #[cfg(feature = "hub")]
+        Command::Upload(args) => upload::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Which;
 use crate::protocol::{HeatLimits, SensorChoice};
 
 /// What is learned from.
@@ -72,13 +73,13 @@ macro_rules! display_as_value {
         }
     )*};
 }
-display_as_value!(Method, Adapter, OverLong, FourBits, Recompute);
+display_as_value!(Method, Adapter, OverLong, FourBits, Recompute, Which);
 
 /// Defines [`Settings`], in which every setting has a value, and [`Given`], in which one may be left open: the same
 /// names, as options and in TOML.
 macro_rules! settings {
     ($($group:literal { $(#[doc = $about:literal]
-        $name:ident $(switch $switch:literal)?: $kind:ty = $default:expr, $value:literal;
+        $name:ident $(switch $switch:literal)? $(env $env:literal)?: $kind:ty = $default:expr, $value:literal;
     )* })*) => {
         /// Every setting, with its value. Those that stay open until data and model are known are options.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +104,7 @@ macro_rules! settings {
             #[arg(long, value_name = $value, help_heading = $group)]
             // A switch may stand alone, or be given its value.
             $(#[arg(num_args = 0..=1, require_equals = $switch, default_missing_value = "true")])?
+            $(#[arg(env = $env, hide_env_values = true)])?
             pub $name: Option<<$kind as Open>::Inner>,
         )*)*}
 
@@ -133,7 +135,7 @@ impl<T> Open for Option<T> {
 macro_rules! never_open {
     ($($kind:ty),*) => {$(impl Open for $kind { type Inner = $kind; })*};
 }
-never_open!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice);
+never_open!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice, Which);
 
 fn is_open<T: IsOpen>(value: &T) -> bool {
     value.is_open()
@@ -154,7 +156,7 @@ impl<T> IsOpen for Option<T> {
 macro_rules! always_set {
     ($($kind:ty),*) => {$(impl IsOpen for $kind {})*};
 }
-always_set!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice);
+always_set!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice, Which);
 
 settings! {
     "What is trained" {
@@ -216,9 +218,11 @@ settings! {
         router_balance: f32 = 0.01, "X";
         /// Weight of the loss that keeps the routers' numbers small [default: 0.001]
         router_z: f32 = 0.001, "X";
-        /// Compute activations once more, layer by layer, instead of keeping them [default: on]
+        /// What computes; a run may go on with another [default: auto]
+        backend env "BIT_AXON_BACKEND": Which = Which::Auto, "BACKEND";
+        /// Compute activations once more, layer by layer, instead of keeping them; MLX keeps them [default: on]
         recompute: Recompute = Recompute::On, "WHEN";
-        /// How many threads to use; all cores if not given
+        /// How many threads to use on the CPU backend; all cores if not given
         threads: Option<usize> = None, "N";
     }
     "Heat" {

@@ -1,8 +1,12 @@
 //! `train` and `prepare` as a user runs them: the real program, a small model, real gradients.
 #![cfg(unix)]
 
+mod backends;
 mod bad_input;
 mod heat;
+#[cfg(target_os = "linux")]
+mod large;
+mod preferences;
 mod stopped;
 
 use std::fs::{self, File};
@@ -39,7 +43,7 @@ impl Place {
     }
 
     fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bit-axon"));
+        let mut command = Command::new(program());
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command
     }
@@ -110,12 +114,23 @@ impl Place {
     }
 }
 
+/// The program that is tested; BIT_AXON_PROGRAM may name another build of it, to measure that.
+fn program() -> PathBuf {
+    std::env::var_os("BIT_AXON_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_bit-axon").into()).into()
+}
+
 /// Writes a model that is trained in milliseconds.
 fn model(folder: &Path, seed: u64, hidden: usize) {
+    let small = json!({"hidden_dim": hidden, "num_layers": 3, "d_source_model": 16, "ssm_d_state": 4,
+        "swa_window_size": 16, "moe_intermediate_dim": 16});
+    model_of(folder, seed, &small);
+}
+
+/// Writes a model with random weights and a vocabulary of bytes.
+fn model_of(folder: &Path, seed: u64, changes: &Value) {
     let mut config = serde_json::to_value(Config::preset("small").unwrap()).unwrap();
-    let small = json!({"vocab_size": 264, "hidden_dim": hidden, "num_layers": 3, "num_heads": 2, "d_source_model": 16,
-        "ssm_d_state": 4, "swa_window_size": 16, "moe_num_experts": 4, "moe_intermediate_dim": 16, "max_seq_len": 128});
-    for (key, value) in small.as_object().unwrap() {
+    let common = json!({"vocab_size": 264, "num_heads": 2, "moe_num_experts": 4, "max_seq_len": 128});
+    for (key, value) in common.as_object().into_iter().chain(changes.as_object()).flatten() {
         assert!(config.get(key).is_some(), "{key}");
         config[key] = value.clone();
     }
@@ -169,7 +184,8 @@ fn every_method_and_adapter_trains() {
     train("data.jsonl --adapter lora --lora-dropout 0.1 --output-dir runs/lora");
     train("pairs.jsonl --output-dir runs/orpo");
     assert!(place.steps("runs/orpo").iter().all(|step| step.pairs.is_some()));
-    train("data.jsonl --method pretrain --isolate --output-dir runs/full");
+    // Every parameter is trained on the CPU alone.
+    train("data.jsonl --method pretrain --isolate --backend cpu --output-dir runs/full");
     assert!(place.steps("runs/full")[0].router_loss.unwrap() > 0.0);
     // What came of it is a model.
     place.write("text.jsonl", "{\"text\": \"say 1\"}\n");

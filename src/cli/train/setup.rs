@@ -57,6 +57,7 @@ impl Setup {
             spec.max_seq_len
         );
         learner::check(&settings)?;
+        learner::computing(&files, &settings)?;
         if let Some(saved) = &saved {
             refuse_changes(saved, &settings)?;
         }
