@@ -1,7 +1,6 @@
 //! From settings to what learns, and to the files of what was learned.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -69,7 +68,7 @@ pub(super) fn open(files: Files, settings: &Settings) -> Result<Box<dyn Learner>
         ..LearnOptions::new(train(settings))
     };
     let spec = files.config.spec();
-    Ok(Box::new(CpuLearner::new(Arc::new(files.checkpoint), spec, options)?))
+    Ok(Box::new(CpuLearner::new(files.checkpoint, spec, options)?))
 }
 
 /// Tells the weights of a model from others: by names, shapes and formats, and by the first numbers of each tensor.
