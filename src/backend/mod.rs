@@ -1,5 +1,6 @@
 //! What runs a model: one coarse trait, crossed at host memory in f32.
 
+pub mod adapted;
 pub mod cpu;
 pub mod learn;
 #[cfg(any(

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::progress::{Progress, bytes, count};
 use super::{interrupt, output};
-use crate::model::checkpoint::{ErrorSums, Format, Job, Source, StagedFolder, plan_new, write_tensors};
+use crate::model::checkpoint::{self, ErrorSums, Format, Job, Source, StagedFolder, TensorInfo, plan_new};
 use crate::model::config::{Config, PRESETS};
 use crate::model::init::RandomWeights;
 use crate::model::tensors::parameters;
@@ -155,13 +155,26 @@ pub(super) fn write_weights(
     jobs: &[Job],
     mut done: impl FnMut(&Job, ErrorSums),
 ) -> Result<u64> {
+    write_with_copies(folder, out, source, jobs, &[], |job, sums| job.map_or((), |job| done(job, sums)))
+}
+
+/// The same, with tensors that are copied as they are.
+pub(super) fn write_with_copies(
+    folder: &StagedFolder,
+    out: &Path,
+    source: &dyn Source,
+    jobs: &[Job],
+    copies: &[TensorInfo<'_>],
+    mut done: impl FnMut(Option<&Job>, ErrorSums),
+) -> Result<u64> {
     const NAME: &str = "model.safetensors";
-    let total: u64 = jobs.iter().map(Job::bytes).sum();
+    let copied: u64 = copies.iter().map(|t| t.data.len() as u64).sum();
+    let total = copied + jobs.iter().map(Job::bytes).sum::<u64>();
     let mut progress = Progress::new(Some(total));
     progress.begin(NAME, 0);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let file = BufWriter::new(folder.create(NAME)?);
-    let result = write_tensors(file, source, jobs, threads, &mut |job, bytes, error| {
+    let result = checkpoint::write_with_copies(file, source, jobs, copies, threads, &mut |job, bytes, error| {
         interrupt::check()?;
         progress.add(bytes);
         done(job, error);

@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 75 stopped by heat (`train`), 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
+pub mod adapter_arg;
 pub mod bench;
 pub mod built_in;
 pub mod chat;
@@ -22,6 +23,7 @@ pub mod interrupt;
 mod logits_file;
 mod look;
 pub mod man;
+pub mod merge;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
@@ -89,6 +91,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Train(train::TrainArgs),
     Prepare(prepare::PrepareArgs),
+    Merge(merge::MergeArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     Monitor(monitor::MonitorArgs),
@@ -115,6 +118,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::run(args),
         Command::Train(args) => train::run(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Monitor(args) => monitor::run(args),

@@ -165,7 +165,7 @@ fn refuse_quantised(checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// The settings and the tokenizer, byte for byte.
-fn copy_companions(from: &Path, to: &StagedFolder) -> Result<()> {
+pub(super) fn copy_companions(from: &Path, to: &StagedFolder) -> Result<()> {
     for name in ["config.json"].iter().chain(&COMPANIONS) {
         let path = from.join(name);
         if path.is_file() {

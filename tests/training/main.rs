@@ -1,6 +1,7 @@
 //! `train` and `prepare` as a user runs them: the real program, a small model, real gradients.
 #![cfg(unix)]
 
+mod after;
 mod backends;
 mod bad_input;
 mod heat;

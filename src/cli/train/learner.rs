@@ -1,7 +1,6 @@
 //! From settings to what learns, and to the files of what was learned.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -123,7 +122,7 @@ pub(super) fn open(files: Files, settings: &Settings) -> Result<Box<dyn Learner>
         ..LearnOptions::new(train(settings))
     };
     let spec = files.config.spec();
-    let checkpoint = Arc::new(files.checkpoint);
+    let checkpoint = files.checkpoint;
     if computing == Which::Mlx {
         return mlx::learner(&checkpoint, spec, options);
     }
