@@ -43,6 +43,16 @@ pub fn take() -> bool {
     CAME.swap(false, Ordering::Relaxed)
 }
 
+/// As if Ctrl-C came.
+pub fn raise() {
+    CAME.store(true, Ordering::Relaxed);
+}
+
+/// True if Ctrl-C came.
+pub fn came() -> bool {
+    CAME.load(Ordering::Relaxed)
+}
+
 /// From now on Ctrl-C ends the program again.
 pub fn release() {
     // SAFETY: setting the default action of a signal touches no memory of ours.
@@ -55,5 +65,5 @@ pub fn release() {
 
 /// An error once Ctrl-C came: call it wherever stopping is safe.
 pub fn check() -> Result<(), Interrupted> {
-    if CAME.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
+    if came() { Err(Interrupted) } else { Ok(()) }
 }

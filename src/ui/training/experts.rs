@@ -10,6 +10,12 @@ use super::super::{corner, pane, put};
 use crate::app::training::{Training, lock};
 use crate::metrics::{SeriesId, View, names, reduce};
 
+/// True if the chosen run says something of experts.
+pub(super) fn are_there(t: &Training) -> bool {
+    let Some(entry) = t.chosen().map(|at| &t.entries[at]) else { return false };
+    lock(&entry.run).series().iter().any(|series| !series.is_empty() && names::expert(series.name()).is_some())
+}
+
 pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let Some(entry) = t.chosen().map(|at| &t.entries[at]) else {
         pane(theme, "experts", false, area, frame);

@@ -12,6 +12,8 @@
 
 mod chart;
 mod experts;
+pub(super) mod form;
+mod now;
 mod side;
 mod table;
 
@@ -31,6 +33,8 @@ pub(super) use chart::Cache;
 
 /// Columns from which the table stands beside the charts.
 const WIDE: u16 = 100;
+/// Rows from which experts stand below the state of a run.
+const ROOM_FOR_EXPERTS: u16 = 12;
 
 /// Where everything stands.
 struct Split {
@@ -57,8 +61,20 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>, 
             Side::Console => side::console(t, theme, area, frame),
             Side::Alerts => side::alerts(t, theme, area, frame),
             Side::Experts => experts::draw(t, theme, area, frame),
+            Side::Run => run_and_experts(app, theme, area, frame),
         }
     }
+}
+
+/// The state of the chosen run; where there is much room, its experts below it.
+fn run_and_experts(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let t = &app.training;
+    let rows = area.height / 2;
+    if rows < ROOM_FOR_EXPERTS || !experts::are_there(t) {
+        return now::draw(app, theme, area, frame);
+    }
+    now::draw(app, theme, Rect { height: area.height - rows, ..area }, frame);
+    experts::draw(t, theme, Rect { y: area.bottom() - rows, height: rows, ..area }, frame);
 }
 
 fn split(t: &Training, area: Rect) -> Split {
@@ -108,6 +124,10 @@ fn title(t: &Training) -> String {
 /// How the charts are drawn, and how far reading is.
 fn state(t: &Training) -> String {
     let mut words = Vec::new();
+    // It is said in full where the state of the run is shown.
+    if let Some(live) = t.live().filter(|live| live.alive == Some(true) && t.side != Side::Run) {
+        words.push(live.doing.words().to_owned());
+    }
     if let Some((read, total)) = t.loading {
         words.push(format!("reading {:.0}%", read as f64 / total.max(1) as f64 * 100.0));
     }
@@ -152,10 +172,11 @@ fn nothing(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         put(frame, inner, 2, &Line::styled("Runs appear here as they begin.", theme.dim));
         return;
     }
+    let start = if t.form.fields.is_empty() { "bit-axon train DATA --model DIR" } else { "R, or /train in the chat" };
     let commands = [
+        (start, "starts a run here, which is then watched and steered in this view"),
         ("bit-axon monitor PATH", "watches any training run: logs, TensorBoard, W&B, JSONL, CSV"),
         ("bit-axon init --preset small --out DIR", "makes a model to begin with"),
-        ("bit-axon help", "lists the commands that this program has"),
     ];
     put(frame, inner, 1, &Line::styled("No training run is open.", theme.text));
     for (row, (command, about)) in commands.iter().enumerate() {
