@@ -13,7 +13,7 @@ const FOR_EACH_FACT: usize = 48;
 const NUMBERS: usize = 5000;
 const STORIES: usize = 1200;
 const TALK: usize = 1500;
-const UNKNOWN: usize = 3000;
+const UNKNOWN: usize = 5500;
 /// Questions of the examination.
 const EXAMINED_HELP: usize = 200;
 const EXAMINED_UNKNOWN: usize = 50;
@@ -137,7 +137,7 @@ pub(super) mod tests {
             slash: info.context == Context::Everywhere,
         };
         let names = ["chat", "run", "sessions", "trace", "inspect", "init", "quantize", "eval", "bench", "download"];
-        let others = ["config", "completions", "man", "train", "prepare", "monitor", "replay", "doctor"];
+        let others = ["config", "completions", "man", "train", "prepare", "monitor", "replay", "doctor", "merge"];
         let commands = names.iter().chain(&others);
         Tables {
             actions: ACTIONS.iter().map(action).collect(),

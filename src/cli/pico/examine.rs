@@ -49,7 +49,7 @@ const EXAMPLES: &str = "\
 Examples:
   bit-axon pico examine
   bit-axon pico examine --model runs/pico/model --answers answers.jsonl
-  bit-axon pico examine --model runs/pico/model --against runs/pico/orpo/model
+  bit-axon pico examine --model runs/pico/model --against runs/pico/settle/model
   bit-axon pico examine --json | jq .figures";
 
 /// The topics that routing must tell apart.

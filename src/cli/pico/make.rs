@@ -14,8 +14,8 @@ use crate::cli::{execute, interrupt, output, resources};
 
 /// Make the built-in model from nothing
 ///
-/// Writes the corpus, learns the vocabulary, trains (on text, on conversations, and at last on preferences with the
-/// matrices as 4 bits will store them), quantises, and examines what came out. Each part is a command of this
+/// Writes the corpus, learns the vocabulary, trains (on text, on conversations, on preferences, and at last once more on
+/// conversations with the matrices as 4 bits will store them), quantises, and examines what came out. Each part is a command of this
 /// program; --plan prints them. A part that is whole is not done again, and training goes on from its newest
 /// checkpoint, so the same command resumes after a crash.
 ///
@@ -57,9 +57,11 @@ struct Part {
     trains: bool,
 }
 
-/// What all stages of training have in common: batches of 8 sequences of 256 tokens, all parameters.
-const TRAINED: &str = "--adapter full --isolate --max-seq-len 256 --batch-size 8 --grad-accum-steps 1 \
-                       --recompute off --sensor auto --val-data @corpus/validation.jsonl --val-sequences 32";
+/// What all stages of training have in common. Experts are kept evenly used with a weak hand: they shall differ by topic.
+const TRAINED: &str = "--adapter full --max-seq-len 256 --grad-accum-steps 1 --router-balance 0.002 --recompute off \
+                       --sensor auto --plain";
+/// Of text and conversations, which are packed.
+const PACKED: &str = "--batch-size 8 --isolate --val-data @corpus/validation.jsonl --val-sequences 32";
 
 fn parts(seed: u64) -> Vec<Part> {
     let part = |name, made, command: String| Part { name, made, command, trains: false };
@@ -80,31 +82,39 @@ fn parts(seed: u64) -> Vec<Part> {
         train(
             "pretrain",
             "pretrain/model",
-            "@corpus/text.jsonl --model @start --method pretrain --max-steps 500 --learning-rate 2e-3 \
-             --warmup-steps 50 --save-every 250 --eval-every 250",
+            &format!(
+                "@corpus/text.jsonl --model @start --method pretrain {PACKED} --max-steps 250 --learning-rate 2e-3 \
+                 --warmup-steps 30 --save-every 125 --eval-every 125"
+            ),
         ),
         train(
             "sft",
             "sft/model",
-            "@corpus/chats.jsonl --model @pretrain/model --method sft --max-steps 2400 --learning-rate 2e-3 \
-             --warmup-steps 50 --save-every 400 --eval-every 400",
-        ),
-        Part {
-            name: "orpo",
-            made: "orpo/model",
-            command: format!(
-                "train @corpus/pairs.jsonl --model @sft/model --method orpo --adapter full --fake-quant affine4 \
-                 --max-seq-len 256 --batch-size 16 --grad-accum-steps 1 --max-steps 400 --learning-rate 3e-4 \
-                 --warmup-steps 20 --beta 0.1 --save-every 200 --eval-every 200 --recompute off --sensor auto \
-                 --val-split 0.02 --seed {seed} --output-dir @orpo"
+            &format!(
+                "@corpus/chats.jsonl --model @pretrain/model --method sft {PACKED} --max-steps 1900 \
+                 --learning-rate 2e-3 --warmup-steps 30 --save-every 300 --eval-every 300"
             ),
-            trains: true,
-        },
-        part("model", "model", "quantize @orpo/model --format affine4 --out @model".into()),
+        ),
+        train(
+            "orpo",
+            "orpo/model",
+            "@corpus/pairs.jsonl --model @sft/model --method orpo --batch-size 16 --val-split 0.02 --max-steps 100 \
+             --learning-rate 5e-5 --warmup-steps 10 --beta 0.1 --save-every 50 --eval-every 50",
+        ),
+        // The last: back on everything, with the matrices as 4 bits will store them.
+        train(
+            "settle",
+            "settle/model",
+            &format!(
+                "@corpus/chats.jsonl --model @orpo/model --method sft --fake-quant affine4 {PACKED} --max-steps 300 \
+                 --learning-rate 4e-4 --warmup-steps 10 --save-every 150 --eval-every 150"
+            ),
+        ),
+        part("model", "model", "quantize @settle/model --format affine4 --out @model".into()),
         part(
             "examination",
             "examination.json",
-            "pico examine --model @model --against @orpo/model --answers @answers.jsonl --report @examination.json"
+            "pico examine --model @model --against @settle/model --answers @answers.jsonl --report @examination.json"
                 .into(),
         ),
     ]

@@ -172,6 +172,7 @@ fn tables() -> Tables {
         Place::Routing => "routing pane",
         Place::Tokens => "token view",
         Place::Sessions => "sessions view",
+        Place::Training => "training view",
         _ => "list",
     };
     let action = |info: &crate::app::action::ActionInfo| ActionRow {
