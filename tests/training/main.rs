@@ -4,6 +4,8 @@
 mod after;
 mod bad_input;
 mod heat;
+mod pipeline;
+mod port;
 mod stopped;
 
 use std::fs::{self, File};
