@@ -57,7 +57,7 @@ Sizes of 3b: f32 12.9 GB, f16 6.4 GB, affine4 1.9 GB, nf4 1.8 GB.";
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum FormatArg {
+pub(super) enum FormatArg {
     /// 32-bit floats
     F32,
     /// 16-bit floats for matrices
@@ -80,7 +80,7 @@ impl From<FormatArg> for Format {
 }
 
 /// Inputs that share a scale in new models.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Writes the model.
 pub fn run(args: InitArgs) -> Result<()> {
@@ -112,7 +112,7 @@ pub fn run(args: InitArgs) -> Result<()> {
 
 /// Names and contents of the tokenizer's files: those given, once they were found to fit the model,
 /// or new ones.
-fn tokenizer_files(given: Option<&Path>, vocabulary: usize) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn tokenizer_files(given: Option<&Path>, vocabulary: usize) -> Result<Vec<(String, Vec<u8>)>> {
     let Some(given) = given else {
         let files =
             [("tokenizer.json", byte_level::tokenizer_json()), ("tokenizer_config.json", byte_level::config_json())];

@@ -31,6 +31,8 @@ pub mod monitor;
 pub mod open;
 pub mod output;
 pub mod pico;
+pub mod pipeline;
+pub mod port_weights;
 pub mod prepare;
 mod progress;
 pub mod quantize;
@@ -89,9 +91,11 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    PortWeights(port_weights::PortWeightsArgs),
     Train(train::TrainArgs),
     Prepare(prepare::PrepareArgs),
     Merge(merge::MergeArgs),
+    Pipeline(pipeline::PipelineArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     Monitor(monitor::MonitorArgs),
@@ -119,6 +123,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Prepare(args) => prepare::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Pipeline(args) => pipeline::run(args),
+        Command::PortWeights(args) => port_weights::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Monitor(args) => monitor::run(args),

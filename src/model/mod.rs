@@ -8,6 +8,7 @@ pub mod footprint;
 pub mod init;
 pub mod matrix;
 pub mod merge;
+pub mod port;
 pub mod quant;
 pub mod spec;
 pub mod template;

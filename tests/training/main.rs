@@ -7,6 +7,8 @@ mod bad_input;
 mod heat;
 #[cfg(target_os = "linux")]
 mod large;
+mod pipeline;
+mod port;
 mod preferences;
 mod stopped;
 

@@ -10,8 +10,8 @@ use super::setup::Setup;
 use crate::train::plan::{estimate, trained};
 use crate::train::settings::Method;
 
-/// Prints it.
-pub(super) fn print(mut setup: Setup) -> Result<()> {
+/// In lines, safe to print.
+pub(super) fn text(mut setup: Setup) -> Result<String> {
     let settings = setup.settings.clone();
     let spec = setup.files.config.spec();
     let data = estimate(&mut setup.source, setup.part, &setup.encoder, &settings)?;
@@ -83,5 +83,5 @@ pub(super) fn print(mut setup: Setup) -> Result<()> {
             bytes(available_memory())
         ),
     );
-    Ok(output::line(text.trim_end())?)
+    Ok(text.trim_end().to_owned())
 }

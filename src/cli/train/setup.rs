@@ -26,7 +26,7 @@ const SENSOR_PATIENCE_S: f64 = 5.0;
 const SENSOR_HEAD_START_S: f64 = 0.3;
 
 /// Everything that was asked for, opened and checked.
-pub(super) struct Setup {
+pub(in crate::cli) struct Setup {
     pub(super) settings: Settings,
     pub(super) resume: bool,
     pub(super) files: Files,
@@ -37,7 +37,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    pub(super) fn new(given: Given, config: Option<&Path>, resume: bool) -> Result<Self> {
+    pub(in crate::cli) fn new(given: Given, config: Option<&Path>, resume: bool) -> Result<Self> {
         let (mut settings, saved, chosen) = layered(given, config, resume)?;
         let Some(model) = settings.model.clone() else {
             return Err(Usage("--model is missing: which model shall be trained?".into()).into());
