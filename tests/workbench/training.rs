@@ -228,7 +228,7 @@ fn form(columns: u16, rows: u16) -> Driver {
 fn the_form_and_what_is_wrong_in_it() {
     snapshots("form", |columns, rows| {
         let mut driver = form(columns, rows);
-        driver.keys("<down>s<up><up>x<up><up><enter>");
+        driver.keys("<down><down><down><down>x<up><up><up><up><up><enter>");
         driver
     });
 }
