@@ -1,6 +1,7 @@
 //! Data that is larger than anyone wants to hold in memory.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 
 use super::*;
 

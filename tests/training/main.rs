@@ -10,20 +10,18 @@ mod large;
 mod pipeline;
 mod port;
 mod preferences;
+#[path = "../common/small.rs"]
+mod small;
 mod stopped;
 
-use std::fs::{self, File};
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use bit_axon::model::checkpoint::{Format, StagedFolder, plan_new, write_tensors};
-use bit_axon::model::config::Config;
-use bit_axon::model::init::RandomWeights;
-use bit_axon::model::tokenizer::byte_level;
 use bit_axon::protocol::{Happening, TrainEvent, TrainLine, TrainStep};
 use serde_json::{Value, json};
+use small::{model, model_of};
 
 /// A folder with a model, data, and runs.
 struct Place(tempfile::TempDir);
@@ -120,34 +118,6 @@ impl Place {
 /// The program that is tested; BIT_AXON_PROGRAM may name another build of it, to measure that.
 fn program() -> PathBuf {
     std::env::var_os("BIT_AXON_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_bit-axon").into()).into()
-}
-
-/// Writes a model that is trained in milliseconds.
-fn model(folder: &Path, seed: u64, hidden: usize) {
-    let small = json!({"hidden_dim": hidden, "num_layers": 3, "d_source_model": 16, "ssm_d_state": 4,
-        "swa_window_size": 16, "moe_intermediate_dim": 16});
-    model_of(folder, seed, &small);
-}
-
-/// Writes a model with random weights and a vocabulary of bytes.
-fn model_of(folder: &Path, seed: u64, changes: &Value) {
-    let mut config = serde_json::to_value(Config::preset("small").unwrap()).unwrap();
-    let common = json!({"vocab_size": 264, "num_heads": 2, "moe_num_experts": 4, "max_seq_len": 128});
-    for (key, value) in common.as_object().into_iter().chain(changes.as_object()).flatten() {
-        assert!(config.get(key).is_some(), "{key}");
-        config[key] = value.clone();
-    }
-    let spec = serde_json::from_value::<Config>(config.clone()).unwrap().spec();
-    let staged = StagedFolder::begin(folder, false).unwrap();
-    staged.put("config.json", config.to_string().as_bytes()).unwrap();
-    staged.put("tokenizer.json", byte_level::tokenizer_json().as_bytes()).unwrap();
-    staged.put("tokenizer_config.json", byte_level::config_json().as_bytes()).unwrap();
-    let jobs = plan_new(&spec, Format::F32, 64).unwrap();
-    let file = BufWriter::new(staged.create("model.safetensors").unwrap());
-    let file: BufWriter<File> =
-        write_tensors(file, &RandomWeights::new(&spec, seed), &jobs, 1, &mut |_, _, _| Ok(())).unwrap();
-    file.into_inner().unwrap();
-    staged.finish().unwrap();
 }
 
 /// Few steps on few tokens.
