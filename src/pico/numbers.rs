@@ -97,7 +97,7 @@ fn example(held: bool, sum: Sum, a: u32, b: u32, dice: &mut Dice) -> Example {
 pub(super) fn examples(held: bool, count: usize, dice: &mut Dice) -> Vec<Example> {
     let mut made = Vec::new();
     while made.len() < count {
-        let sum = *dice.pick(&[Sum::Plus, Sum::Plus, Sum::Minus, Sum::Times]);
+        let sum = *dice.pick(&[Sum::Plus, Sum::Plus, Sum::Minus, Sum::Minus, Sum::Times]);
         let most = if matches!(sum, Sum::Times) { 10 } else { MOST };
         let (mut a, mut b) = (dice.below(most as usize + 1) as u32, dice.below(most as usize + 1) as u32);
         if matches!(sum, Sum::Minus) && a < b {

@@ -91,7 +91,7 @@ fn parts(seed: u64) -> Vec<Part> {
             "sft",
             "sft/model",
             &format!(
-                "@corpus/chats.jsonl --model @pretrain/model --method sft {PACKED} --max-steps 1900 \
+                "@corpus/chats.jsonl --model @pretrain/model --method sft {PACKED} --max-steps 2300 \
                  --learning-rate 2e-3 --warmup-steps 30 --save-every 300 --eval-every 300"
             ),
         ),
