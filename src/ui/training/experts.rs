@@ -22,28 +22,39 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         return;
     };
     let run = lock(&entry.run);
-    let mut experts: Vec<(u32, u32, SeriesId)> = Vec::new();
+    // What is said of experts, by what it is and by layer.
+    let mut experts: Vec<(String, u32, u32, SeriesId)> = Vec::new();
     for (at, series) in run.series().iter().enumerate().filter(|(_, series)| !series.is_empty()) {
-        if let Some((layer, expert, _)) = names::expert(series.name()) {
-            experts.push((layer, expert, SeriesId(at as u32)));
+        if let Some((layer, expert, said)) = names::expert(series.name()) {
+            experts.push((said, layer, expert, SeriesId(at as u32)));
         }
     }
     experts.sort_unstable();
-    let mut layers: Vec<u32> = experts.iter().map(|(layer, ..)| *layer).collect();
-    layers.dedup();
-    if layers.is_empty() {
+    let mut pictures: Vec<(&str, u32)> = experts.iter().map(|(said, layer, ..)| (said.as_str(), *layer)).collect();
+    pictures.dedup();
+    if pictures.is_empty() {
         let inner = pane(theme, "experts", false, area, frame);
         return put(frame, inner, 0, &Line::styled(" This run says nothing of experts.", theme.dim));
     }
-    let layer = layers[t.layer % layers.len()];
-    let inner = pane(theme, &format!("experts of layer {layer}"), false, area, frame);
+    let (said, layer) = pictures[t.layer % pictures.len()];
+    let whole = layer == names::ALL_LAYERS;
+    let title = if whole { "experts, a row a layer".into() } else { format!("experts of layer {layer}") };
+    let title = if said.is_empty() { title } else { format!("{}: {title}", clean(said)) };
+    let inner = pane(theme, &title, false, area, frame);
     corner(&clean(&entry.line.name), theme.dim, area, frame);
     let (from, to) = t.view();
     let columns = usize::from(inner.width.saturating_sub(5));
     let view = View { axis: t.axis, from, to, columns };
-    let shown: Vec<_> = experts.iter().filter(|(of, ..)| *of == layer).take(usize::from(inner.height)).collect();
+    let all: Vec<_> = experts.iter().filter(|(what, of, ..)| what == said && *of == layer).collect();
+    // Where there are more than rows, the last row says so.
+    let room = usize::from(inner.height);
+    let shown = if all.len() > room { &all[..room.saturating_sub(1)] } else { &all[..] };
+    if shown.len() < all.len() {
+        let words = format!("     and {} more", all.len() - shown.len());
+        put(frame, inner, inner.height.saturating_sub(1), &Line::styled(words, theme.dim));
+    }
     let mut rows = Vec::new();
-    for (_, expert, id) in &shown {
+    for (_, _, expert, id) in shown {
         let mut dots = Vec::new();
         if let Some(series) = run.get(*id) {
             reduce(&run, series, view, &mut dots);
@@ -51,8 +62,9 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         rows.push((*expert, dots));
     }
     // A fair share is the middle of the scale, twice that and more its end.
-    let fair = 1.0 / shown.len().max(1) as f64;
-    let shares = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
+    let fair = 1.0 / all.len().max(1) as f64;
+    let shares =
+        !whole && rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
     let top = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).fold(0.0, |m: f64, d| m.max(d.mean));
     let full = if shares { 2.0 * fair } else { top };
     for (row, (expert, dots)) in rows.iter().enumerate() {
