@@ -1,6 +1,7 @@
 //! The model that is part of the program: what runs when none is named.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -64,7 +65,8 @@ fn files(parts: Parts) -> Result<Files> {
     let template = ChatTemplate::from_config("its tokenizer_config.json", &beside)?;
     let tokenizer = Tokenizer::from_json(&parts.tokenizer, &[beside]).context("its tokenizer.json")?;
     tokenizer.check_fits(config.vocab_size)?;
-    Ok(Files { name: NAME.to_owned(), checkpoint, config, tokenizer: Some(tokenizer), template })
+    let checkpoint = Arc::new(checkpoint);
+    Ok(Files { name: NAME.to_owned(), checkpoint, config, tokenizer: Some(tokenizer), template, adapter: None })
 }
 
 #[cfg(test)]

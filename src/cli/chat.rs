@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::sync::oneshot;
 
+use super::adapter_arg::{self, AdapterArg};
 use super::look::{self, Look};
 use super::open::{self, Compute};
 use super::sampling::SamplingArgs;
@@ -33,6 +34,8 @@ use crate::term;
 pub struct ChatArgs {
     /// A model: a folder, a .safetensors file, or a hub name such as owner/name; the built-in one if not given
     model: Option<String>,
+    #[command(flatten)]
+    adapter: AdapterArg,
     /// Where temperatures come from: auto, none, nvidia, file:PATH or cmd:COMMAND
     #[arg(long, value_name = "SENSOR")]
     sensor: Option<SensorChoice>,
@@ -58,6 +61,7 @@ Examples:
   bit-axon chat models/mine --theme light
   bit-axon --sensor file:/sys/class/thermal/thermal_zone0/temp
   bit-axon chat owner/name --temperature 0 --system \"Answer in one sentence.\"
+  bit-axon chat --adapter runs/chats-dora   What a run has learned, on the model that it began with
   bit-axon chat --resume                    Go on with the newest conversation
   bit-axon chat --session sky               Go on with the one about the sky
 
@@ -81,6 +85,10 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     }
     let begin = args.session.begin(&settings)?;
     // What the hub has to say while it fetches must be said before the screen is taken over.
+    let adapter = args.adapter.open()?;
+    if let Some(adapter) = &adapter {
+        args.model = Some(adapter_arg::base(adapter, args.model.as_deref())?);
+    }
     if let Some(model) = &args.model {
         super::model_arg::resolve(model)?;
     }
@@ -88,7 +96,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     let (model, options) = (args.model.clone(), args.compute.options());
     let opening = engine::spawn(move || {
         let (mut loaded, label) = match &model {
-            Some(model) => (open::loaded(open::files(model)?, &options)?, ""),
+            Some(model) => (open::loaded(open::files_with(Some(model), adapter)?, &options)?, ""),
             None => (built_in::loaded(&options)?, built_in::LABEL),
         };
         if model.is_none() {
@@ -134,7 +142,9 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
 impl ChatArgs {
     /// Flags win over settings; both are complete afterwards.
     fn fill(&mut self, settings: &mut Settings) {
-        self.model = self.model.take().or(settings.model.default.clone());
+        // An adapter brings its model along.
+        let default = settings.model.default.as_ref().filter(|_| !self.adapter.is_given());
+        self.model = self.model.take().or(default.cloned());
         self.compute.fill(settings);
         self.sampling.fill(&settings.sampling);
         if let Some(system) = self.system.take() {

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::progress::{Progress, bytes, count};
 use super::{interrupt, output};
-use crate::model::checkpoint::{ErrorSums, Format, Job, Source, StagedFolder, plan_new, write_tensors};
+use crate::model::checkpoint::{self, ErrorSums, Format, Job, Source, StagedFolder, TensorInfo, plan_new};
 use crate::model::config::{Config, PRESETS};
 use crate::model::init::RandomWeights;
 use crate::model::tensors::parameters;
@@ -57,7 +57,7 @@ Sizes of 3b: f32 12.9 GB, f16 6.4 GB, affine4 1.9 GB, nf4 1.8 GB.";
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum FormatArg {
+pub(super) enum FormatArg {
     /// 32-bit floats
     F32,
     /// 16-bit floats for matrices
@@ -80,7 +80,7 @@ impl From<FormatArg> for Format {
 }
 
 /// Inputs that share a scale in new models.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Writes the model.
 pub fn run(args: InitArgs) -> Result<()> {
@@ -112,7 +112,7 @@ pub fn run(args: InitArgs) -> Result<()> {
 
 /// Names and contents of the tokenizer's files: those given, once they were found to fit the model,
 /// or new ones.
-fn tokenizer_files(given: Option<&Path>, vocabulary: usize) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn tokenizer_files(given: Option<&Path>, vocabulary: usize) -> Result<Vec<(String, Vec<u8>)>> {
     let Some(given) = given else {
         let files =
             [("tokenizer.json", byte_level::tokenizer_json()), ("tokenizer_config.json", byte_level::config_json())];
@@ -155,13 +155,26 @@ pub(super) fn write_weights(
     jobs: &[Job],
     mut done: impl FnMut(&Job, ErrorSums),
 ) -> Result<u64> {
+    write_with_copies(folder, out, source, jobs, &[], |job, sums| job.map_or((), |job| done(job, sums)))
+}
+
+/// The same, with tensors that are copied as they are.
+pub(super) fn write_with_copies(
+    folder: &StagedFolder,
+    out: &Path,
+    source: &dyn Source,
+    jobs: &[Job],
+    copies: &[TensorInfo<'_>],
+    mut done: impl FnMut(Option<&Job>, ErrorSums),
+) -> Result<u64> {
     const NAME: &str = "model.safetensors";
-    let total: u64 = jobs.iter().map(Job::bytes).sum();
+    let copied: u64 = copies.iter().map(|t| t.data.len() as u64).sum();
+    let total = copied + jobs.iter().map(Job::bytes).sum::<u64>();
     let mut progress = Progress::new(Some(total));
     progress.begin(NAME, 0);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let file = BufWriter::new(folder.create(NAME)?);
-    let result = write_tensors(file, source, jobs, threads, &mut |job, bytes, error| {
+    let result = checkpoint::write_with_copies(file, source, jobs, copies, threads, &mut |job, bytes, error| {
         interrupt::check()?;
         progress.add(bytes);
         done(job, error);

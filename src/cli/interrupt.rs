@@ -53,14 +53,19 @@ pub fn came() -> bool {
     CAME.load(Ordering::Relaxed)
 }
 
-/// From now on Ctrl-C ends the program again.
+/// From now on Ctrl-C ends the program again; one that came is forgotten.
 pub fn release() {
+    end_next();
+    CAME.store(false, Ordering::Relaxed);
+}
+
+/// The next Ctrl-C ends the program.
+pub fn end_next() {
     // SAFETY: setting the default action of a signal touches no memory of ours.
     #[cfg(unix)]
     unsafe {
         libc::signal(libc::SIGINT, libc::SIG_DFL);
     }
-    CAME.store(false, Ordering::Relaxed);
 }
 
 /// An error once Ctrl-C came: call it wherever stopping is safe.

@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 75 stopped by heat (`train`), 130 stopped by Ctrl-C. A reader that closes our
 //! standard output has what it wanted (`bit-axon trace ... | head`), so that ends quietly with 0.
 
+pub mod adapter_arg;
 pub mod bench;
 pub mod built_in;
 pub mod chat;
@@ -22,6 +23,7 @@ pub mod interrupt;
 mod logits_file;
 mod look;
 pub mod man;
+pub mod merge;
 #[cfg(test)]
 mod mock;
 pub mod model_arg;
@@ -29,6 +31,8 @@ pub mod monitor;
 pub mod open;
 pub mod output;
 pub mod pico;
+pub mod pipeline;
+pub mod port_weights;
 pub mod prepare;
 mod progress;
 pub mod quantize;
@@ -41,6 +45,8 @@ pub mod sessions;
 mod settings;
 pub mod trace;
 pub mod train;
+#[cfg(feature = "hub")]
+pub mod upload;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -85,13 +91,18 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Init(init::InitArgs),
     Quantize(quantize::QuantizeArgs),
+    PortWeights(port_weights::PortWeightsArgs),
     Train(train::TrainArgs),
     Prepare(prepare::PrepareArgs),
+    Merge(merge::MergeArgs),
+    Pipeline(pipeline::PipelineArgs),
     Eval(eval::EvalArgs),
     Bench(bench::BenchArgs),
     Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
+    #[cfg(feature = "hub")]
+    Upload(upload::UploadArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -111,17 +122,28 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Quantize(args) => quantize::run(args),
         Command::Train(args) => train::run(args),
         Command::Prepare(args) => prepare::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Pipeline(args) => pipeline::run(args),
+        Command::PortWeights(args) => port_weights::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
+        #[cfg(feature = "hub")]
+        Command::Upload(args) => upload::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Pico(args) => pico::run(args),
     }
+}
+
+/// Runs a command line, without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let words = std::iter::once("bit-axon").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(words)?.command.map_or(Ok(()), dispatch)
 }
 
 /// What `bit-axon` alone does on a terminal, and what options without a command belong to.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::{model_arg, resources};
+use super::{adapter_arg, model_arg, resources};
 use crate::backend::cpu::{CpuBackend, KvFormat, Options, REWIND_BUDGET};
-use crate::backend::{Backend, Which, mlx};
+use crate::backend::{Backend, Which, adapted, mlx};
 use crate::config::Settings;
 use crate::engine::Loaded;
+use crate::model::adapter::Adapter;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::footprint::{check_fits, footprint};
@@ -25,13 +26,15 @@ pub struct Files {
     /// What to call it.
     pub name: String,
     /// Its tensors.
-    pub checkpoint: Checkpoint,
+    pub checkpoint: Arc<Checkpoint>,
     /// Its settings.
     pub config: Config,
     /// Its vocabulary, if it has one.
     pub tokenizer: Option<Tokenizer>,
     /// How it writes conversations.
     pub template: ChatTemplate,
+    /// What is put onto it when it is bound.
+    pub adapter: Option<Adapter>,
 }
 
 impl Files {
@@ -55,7 +58,20 @@ pub fn files(model: &str) -> Result<Files> {
     let template = ChatTemplate::open(&folder)?;
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = name.map_or_else(|| model.to_owned(), |n| n.to_string_lossy().into_owned());
-    Ok(Files { name, checkpoint, config, tokenizer, template })
+    Ok(Files { name, checkpoint: Arc::new(checkpoint), config, tokenizer, template, adapter: None })
+}
+
+/// Opens a model's files, with an adapter if there is one. Without a model, that of the adapter is meant.
+pub fn files_with(model: Option<&str>, adapter: Option<Adapter>) -> Result<Files> {
+    let Some(adapter) = adapter else {
+        return files(model.context("a model must be named (--model)")?);
+    };
+    let model = adapter_arg::base(&adapter, model)?;
+    let mut files = files(&model)?;
+    adapter.ensure_fits(&files.config.spec())?;
+    files.name = format!("{} with {}", files.name, adapter_arg::name(&adapter));
+    files.adapter = Some(adapter);
+    Ok(files)
 }
 
 fn tokenizer_in(folder: &Path, vocab: usize) -> Result<Option<Tokenizer>> {
@@ -75,9 +91,14 @@ const LOAD_FROM: u64 = 64 << 20;
 /// Binds the files to the backend that was asked for, after making sure that the memory will do.
 pub fn backend(files: &Files, options: &Options) -> Result<Box<dyn Backend>> {
     if on_cpu(files, options) {
-        return Ok(Box::new(cpu_backend(files, options)?));
+        let Some(adapter) = &files.adapter else { return Ok(Box::new(cpu_backend(files, options)?)) };
+        prepare_for_cpu(files, options)?;
+        return adapted::on_cpu(&files.checkpoint, files.config.spec(), options, adapter);
     }
     check_memory(files, options)?;
+    if let Some(adapter) = &files.adapter {
+        return adapted::on_mlx(&files.checkpoint, files.config.spec(), options, adapter);
+    }
     mlx::open(&files.checkpoint, files.config.spec(), options)
 }
 
@@ -89,12 +110,18 @@ pub fn on_cpu(files: &Files, options: &Options) -> bool {
         // What MLX cannot do is no reason to fail when nobody insists on it.
         Which::Auto => {
             let bytes = options.kv == Some(KvFormat::Q8);
-            bytes || !mlx::device().is_ok_and(|device| device == "gpu") || has_nf4(files)
+            bytes || !mlx_has_gpu() || has_nf4(files)
         }
     }
 }
 
-fn has_nf4(files: &Files) -> bool {
+/// Whether MLX is there and has a GPU: without one it is slower than the CPU backend.
+pub(super) fn mlx_has_gpu() -> bool {
+    mlx::device().is_ok_and(|device| device == "gpu")
+}
+
+/// Whether any of the weights are stored in NF4, for which MLX has no products.
+pub(super) fn has_nf4(files: &Files) -> bool {
     let tensors = tensors(&files.config.spec());
     tensors.iter().any(|t| files.checkpoint.holding(t).is_some_and(|h| h.format.starts_with("nf4")))
 }
@@ -110,8 +137,13 @@ fn check_memory(files: &Files, options: &Options) -> Result<u64> {
     Ok(available)
 }
 
-/// Binds the files to the CPU backend.
+/// Binds the files to the CPU backend, without an adapter.
 pub fn cpu_backend(files: &Files, options: &Options) -> Result<CpuBackend> {
+    prepare_for_cpu(files, options)?;
+    CpuBackend::new(&files.checkpoint, files.config.spec(), options)
+}
+
+fn prepare_for_cpu(files: &Files, options: &Options) -> Result<()> {
     resources::give_back_freed_memory();
     let available = check_memory(files, options)?;
     let bytes = files.checkpoint.bytes();
@@ -119,7 +151,7 @@ pub fn cpu_backend(files: &Files, options: &Options) -> Result<CpuBackend> {
         // The embedding stays in its file: of a large table, a few rows are looked up.
         files.checkpoint.load(|name| !name.starts_with("embed_tokens."))?;
     }
-    CpuBackend::new(&files.checkpoint, files.config.spec(), options)
+    Ok(())
 }
 
 /// Bytes that this machine could still give, file cache included.
@@ -185,29 +217,13 @@ pub struct Compute {
 pub struct BackendArg {
     /// What computes; `bit-axon doctor` says what there is
     #[arg(long, value_name = "BACKEND", env = "BIT_AXON_BACKEND", default_value = "auto", hide_env_values = true)]
-    backend: Computing,
-}
-
-/// What computes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Computing {
-    /// The portable backend, on the processor
-    Cpu,
-    /// MLX: Apple Silicon's GPU
-    Mlx,
-    /// MLX where it has a GPU and can run the model, else the processor
-    #[default]
-    Auto,
+    backend: Which,
 }
 
 impl BackendArg {
     /// The same, for who opens a model.
     pub fn which(self) -> Which {
-        match self.backend {
-            Computing::Cpu => Which::Cpu,
-            Computing::Mlx => Which::Mlx,
-            Computing::Auto => Which::Auto,
-        }
+        self.backend
     }
 }
 

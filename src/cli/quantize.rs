@@ -56,20 +56,29 @@ Examples:
   bit-axon quantize owner/name --format nf4 --group-size 32 --out models/name-nf4
   bit-axon quantize models/mine --format affine4 --out models/mine-4bit --json | jq .kinds";
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FourBits {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FourBits {
     /// Even steps between a group's ends, as in MLX
     Affine4,
     /// The NormalFloat codebook of QLoRA, for weights that are spread like a bell
     Nf4,
 }
 
+impl From<FourBits> for Format {
+    fn from(format: FourBits) -> Self {
+        match format {
+            FourBits::Affine4 => Format::Affine4,
+            FourBits::Nf4 => Format::Nf4,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
-struct Summary {
+pub(super) struct Summary {
     out: PathBuf,
-    format: String,
+    pub(super) format: String,
     group_size: usize,
-    bytes: u64,
+    pub(super) bytes: u64,
     seconds: f64,
     kinds: Vec<KindError>,
 }
@@ -87,29 +96,40 @@ struct KindError {
 
 /// Quantises, and tells the errors.
 pub fn run(args: QuantizeArgs) -> Result<()> {
-    let began = Instant::now();
     let group: usize = args.group_size.parse()?;
-    quant::check_group(group)?;
-    let format = match args.format {
-        FourBits::Affine4 => Format::Affine4,
-        FourBits::Nf4 => Format::Nf4,
-    };
     let checkpoint = Checkpoint::open(&model_arg::resolve(&args.model)?)?;
+    interrupt::catch();
+    let summary = quantise(&checkpoint, args.format.into(), group, &args.out, args.force)?;
+    if args.json { output::json_line(&summary) } else { Ok(output::line(summary.text())?) }
+}
+
+/// Writes a model in 4 bits.
+pub(super) fn quantise(
+    checkpoint: &Checkpoint,
+    format: Format,
+    group: usize,
+    out: &Path,
+    force: bool,
+) -> Result<Summary> {
+    let began = Instant::now();
+    quant::check_group(group)?;
     let spec = Config::read(&checkpoint.folder().join("config.json"))?.spec();
-    refuse_quantised(&checkpoint)?;
+    refuse_quantised(checkpoint)?;
     checkpoint.ensure_fits(&spec)?;
     let stored = |t: &TensorSpec| checkpoint.info(&t.name).and_then(|info| info.dtype.float());
     let jobs = plan_quantised(&spec, format, group, stored)?;
     if !jobs.iter().any(|job| !matches!(job.store, Store::Dense(_))) {
-        bail!("no matrix of {} has inputs in multiples of {group}: nothing can be quantised", args.model);
+        bail!(
+            "no matrix of {} has inputs in multiples of {group}: nothing can be quantised",
+            checkpoint.path().display()
+        );
     }
 
-    interrupt::catch();
-    let folder = StagedFolder::begin(&args.out, args.force)?;
+    let folder = StagedFolder::begin(out, force)?;
     copy_companions(checkpoint.folder(), &folder)?;
     let mut errors: BTreeMap<String, (ErrorSums, BTreeMap<String, Store>)> = BTreeMap::new();
-    let source = Forgetful { checkpoint: &checkpoint };
-    let written = write_weights(&folder, &args.out, &source, &jobs, |job, sums| {
+    let source = Forgetful { checkpoint };
+    let written = write_weights(&folder, out, &source, &jobs, |job, sums| {
         let (kind, tensors) = errors.entry(role(&job.tensor.name)).or_default();
         kind.merge(&sums);
         tensors.insert(job.tensor.name.clone(), job.store);
@@ -124,16 +144,15 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
         relative_error: sums.relative(),
         largest_error: sums.largest(),
     });
-    let summary = Summary {
+    Ok(Summary {
         format: format.to_string(),
         group_size: group,
         bytes: written,
         seconds: began.elapsed().as_secs_f64(),
         // What is stored as it was has no error.
         kinds: kinds.filter(|kind| kind.largest_error > 0.0).collect(),
-        out: args.out,
-    };
-    if args.json { output::json_line(&summary) } else { Ok(output::line(summary.text())?) }
+        out: out.to_owned(),
+    })
 }
 
 impl Summary {
@@ -165,7 +184,7 @@ fn refuse_quantised(checkpoint: &Checkpoint) -> Result<()> {
 }
 
 /// The settings and the tokenizer, byte for byte.
-fn copy_companions(from: &Path, to: &StagedFolder) -> Result<()> {
+pub(super) fn copy_companions(from: &Path, to: &StagedFolder) -> Result<()> {
     for name in ["config.json"].iter().chain(&COMPANIONS) {
         let path = from.join(name);
         if path.is_file() {

@@ -68,6 +68,7 @@ Examples:
   git diff | bit-axon run --model models/mine --system \"Summarise this change.\"
   bit-axon run --raw \"Once upon a time\" --seed 7 --max-tokens 100
   bit-axon run --chat --model models/mine
+  bit-axon run \"Name a colour.\" --adapter runs/chats-dora
   bit-axon run --chat --session talk.jsonl && bit-axon sessions show talk.jsonl
   bit-axon run \"Name a colour.\" --json --alternatives 5 > tokens.jsonl
 

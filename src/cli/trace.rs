@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use super::adapter_arg::AdapterArg;
 use super::logits_file::LogitsFile;
 use super::{Usage, interrupt, open, output};
 use crate::backend::{Backend, Logits};
@@ -21,8 +22,10 @@ use crate::protocol::{LayerRouting, TokenId, TokenRouting};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TraceArgs {
-    #[arg(long, help = super::model_arg::HELP)]
-    model: String,
+    #[arg(long, help = super::model_arg::HELP, required_unless_present = "adapter")]
+    model: Option<String>,
+    #[command(flatten)]
+    adapter: AdapterArg,
     #[command(flatten)]
     input: Input,
     /// Print one `pos,layer,expert,weight` row for each activation instead of JSON lines
@@ -61,6 +64,7 @@ Examples:
   bit-axon trace --model models/mine --prompt \"The sea is\" | head -1
   bit-axon trace --model models/mine --file story.txt --csv > activations.csv
   bit-axon trace --model models/mine --ids 1,2,3 --logits logits.safetensors > /dev/null
+  bit-axon trace --adapter runs/chats-dora --prompt \"The sea is\" | head -1
 
 A line looks like this, with one entry in `layers` for each MoE layer:
   {\"pos\":0,\"token\":5,\"text\":\"..\",\"layers\":[{\"layer\":2,\"experts\":[1,3],\"weights\":[0.41,0.22],
@@ -87,7 +91,7 @@ pub fn run(args: TraceArgs) -> Result<()> {
     if text.as_ref().is_some_and(String::is_empty) {
         return Err(Usage("the text to trace is empty, so there are no tokens".into()).into());
     }
-    let files = open::files(&args.model)?;
+    let files = open::files_with(args.model.as_deref(), args.adapter.open()?)?;
     // Ids are traced as numbers: their text is null even where it is known.
     let tokenizer = if text.is_some() { Some(files.require_tokenizer()?) } else { None };
     let ids = match (text, tokenizer) {

@@ -93,7 +93,7 @@ pub(crate) fn uniform(key: u64, index: u64) -> f32 {
 
 /// Mean 0, standard deviation 1: the sum of four 16-bit uniforms, which is near a normal
 /// distribution and never beyond 3.5.
-fn bell(key: u64, index: u64) -> f32 {
+pub(crate) fn bell(key: u64, index: u64) -> f32 {
     let bits = random(key, index);
     let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
     // Four times the mean and the variance of a uniform on 0..=65535.

@@ -126,11 +126,13 @@ pub fn run(setup: Setup) -> Result<Option<Left>> {
         // From here on a signal asks; before, it would end the program with the terminal in its hands.
         let signals = Signals::new()?;
         term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+        let trains = setup.trainer.as_ref().is_some_and(|trainer| trainer.own.is_some());
         let ended = match Loop::new(setup, signals) {
             Ok(running) => running.run().await,
             Err(error) => Err(error),
         };
-        if !term::leave() {
+        // A run of this process is still to be saved.
+        if !term::leave() && !trains {
             // Everything is saved, and a terminal that takes nothing would keep us at our last words.
             let well = ended.is_ok_and(|left| left.is_none_or(|left| left.problem.is_none()));
             std::process::exit(i32::from(!well));

@@ -94,8 +94,9 @@ impl Training {
     }
 
     fn start(&self, values: &[(&'static str, String)]) -> Result<String> {
-        let runs = self.trainer.as_ref().map_or(Path::new("runs"), |trainer| &trainer.runs);
-        let folder = make_folder(runs, values)?;
+        let folder = value(values, OUTPUT).context("it is not known in which folder the run shall be kept")?;
+        let folder = PathBuf::from(at_home(folder));
+        fs::create_dir_all(&folder).with_context(|| format!("--{OUTPUT}: cannot make {}", folder.display()))?;
         let console = folder.join(CONSOLE);
         let log = OpenOptions::new().create(true).append(true).open(&console);
         let log = log.with_context(|| format!("cannot write {}", console.display()))?;
@@ -156,30 +157,10 @@ fn plan(values: &[(&'static str, String)]) -> Result<String> {
     let said = String::from_utf8_lossy(&stderr);
     let why = said.rsplit_once("error: ").map_or(said.trim(), |(_, why)| why);
     // Of a wrong call the usage follows, which nobody sees here.
-    let why = why.split("\n\n").next().unwrap_or(why).trim();
-    bail!("{}", if why.is_empty() { "the trainer cannot do this, and does not say why" } else { why })
-}
-
-/// A folder that no run has used.
-fn make_folder(runs: &Path, values: &[(&'static str, String)]) -> Result<PathBuf> {
-    if let Some(folder) = value(values, OUTPUT) {
-        let folder = PathBuf::from(at_home(folder));
-        fs::create_dir_all(&folder).with_context(|| format!("--{OUTPUT}: cannot make {}", folder.display()))?;
-        return Ok(folder);
-    }
-    let stem = value(values, "data").map(Path::new).and_then(Path::file_stem).unwrap_or_default().to_string_lossy();
-    let kind = value(values, "adapter").or(value(values, "method"));
-    let name = kind.map_or_else(|| stem.clone().into_owned(), |kind| format!("{stem}-{kind}"));
-    fs::create_dir_all(runs).with_context(|| format!("cannot make the folder {}", runs.display()))?;
-    for n in 1u32.. {
-        let folder = runs.join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
-        match fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", folder.display())),
-        }
-    }
-    bail!("every name below {} is taken", runs.display())
+    let why = why.split("\n\n").next().unwrap_or(why);
+    let why: Vec<&str> = why.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let why = why.join(": ");
+    bail!("{}", if why.is_empty() { "the trainer cannot do this, and does not say why" } else { &why })
 }
 
 /// In a session of its own: what becomes of this terminal is nothing to it.

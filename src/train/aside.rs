@@ -125,6 +125,7 @@ impl Run<'_> {
             ceiling: self.cooler.ceiling(),
             metrics_bytes: 0,
             identity: self.identity,
+            backend: self.learner.name(),
             files: Vec::new(),
         };
         self.metrics.sync()?;

@@ -56,6 +56,12 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
 fn figures(app: &App) -> Vec<String> {
     let shown = &app.shown;
     let mut figures = Vec::new();
+    // Whoever steers a run wants its keys more than what the chat's model does.
+    let live = app.training.live().filter(|live| live.alive == Some(true) && app.training.steering.allowed);
+    if let Some(live) = live.filter(|_| app.view == View::Training) {
+        figures.push(format!("{} {:>2.0}%", live.doing.words(), (live.share() * 100.0).floor()));
+        return figures;
+    }
     match &app.model {
         Model::Opening(what) => figures.push(format!("opening {}", clean(what))),
         Model::Gone(_) => figures.push("no model".into()),

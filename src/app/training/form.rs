@@ -63,9 +63,16 @@ pub struct Form {
     pub state: FormState,
     /// What is wrong, and belongs to no field.
     pub error: Option<String>,
+    /// Nothing was changed in the chosen line yet: what is typed takes the place of a number.
+    fresh: bool,
 }
 
 impl Form {
+    /// With these lines.
+    pub fn new(fields: Vec<Field>) -> Self {
+        Self { fields, ..Self::default() }
+    }
+
     /// What was filled in: names of options, and their values; what is left open is left out.
     pub fn values(&self) -> Vec<(&'static str, String)> {
         let chosen = |field: &&Field| match &field.kind {
@@ -91,13 +98,13 @@ impl Form {
             field.error = wrong.map(str::to_owned);
         }
         let first = self.fields.iter().position(|field| field.error.is_some());
-        self.at = first.unwrap_or(self.at);
+        (self.at, self.fresh) = (first.unwrap_or(self.at), true);
         first.is_none()
     }
 
     /// Puts what the trainer said is wrong beside the field that it is about.
     fn refused(&mut self, why: &str) {
-        self.state = FormState::Filling;
+        (self.state, self.fresh) = (FormState::Filling, true);
         // The first word of a refusal is the option, or the path that could not be read.
         let names = |field: &Field| {
             let option = format!("--{}", field.name);
@@ -119,7 +126,21 @@ impl Form {
 
     fn step(&mut self, by: isize) {
         let count = self.fields.len() as isize + 1;
-        self.at = (self.at as isize + by).rem_euclid(count) as usize;
+        (self.at, self.fresh) = ((self.at as isize + by).rem_euclid(count) as usize, true);
+    }
+
+    /// A letter.
+    fn type_in(&mut self, c: char) {
+        let fresh = self.fresh;
+        self.edit(|field| match &field.kind {
+            FieldKind::Choice(all) => {
+                if let Some(choice) = all.iter().find(|choice| choice.starts_with(c)) {
+                    field.value.clone_from(choice);
+                }
+            }
+            FieldKind::Count | FieldKind::Number if fresh => field.value = c.into(),
+            _ => field.value.push(c),
+        });
     }
 
     /// Changes the chosen field; what was wrong with it may be right now.
@@ -129,7 +150,7 @@ impl Form {
             field.error = None;
             self.error = None;
         }
-        self.state = FormState::Filling;
+        (self.state, self.fresh) = (FormState::Filling, false);
     }
 }
 
@@ -140,7 +161,7 @@ pub(in super::super) fn open(app: &mut App) -> Vec<Effect> {
         return Vec::new();
     }
     let form = &mut app.training.form;
-    (form.at, form.state) = (0, FormState::Filling);
+    (form.at, form.state, form.fresh) = (0, FormState::Filling, true);
     app.overlay = Some(Overlay::Form);
     app.dirty = true;
     Vec::new()
@@ -173,14 +194,7 @@ pub(in super::super) fn press(app: &mut App, key: Key) -> Option<Vec<Effect>> {
         (_, _, Some(' ')) if matches!(form.fields.get(form.at), Some(Field { kind: FieldKind::Choice(_), .. })) => {
             form.edit(|field| turn(field, 1));
         }
-        (_, _, Some(c)) => form.edit(|field| match &field.kind {
-            FieldKind::Choice(all) => {
-                if let Some(choice) = all.iter().find(|choice| choice.starts_with(c)) {
-                    field.value.clone_from(choice);
-                }
-            }
-            _ => field.value.push(c),
-        }),
+        (_, _, Some(c)) => form.type_in(c),
         _ => return None,
     }
     app.dirty = true;
@@ -203,14 +217,27 @@ fn turn(field: &mut Field, by: isize) {
     }
 }
 
+/// The option that names the run folder.
+const OUTPUT: &str = "output-dir";
+
+/// The run folder, from its line in a plan.
+fn planned_folder(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("folder ")?.trim();
+    (!rest.is_empty()).then(|| rest.to_owned())
+}
+
 /// Checks what was filled in, or starts what was checked.
 fn go(app: &mut App) -> Vec<Effect> {
     let form = &mut app.training.form;
-    let op = match form.state {
+    let op = match &form.state {
         FormState::Checking | FormState::Starting => return Vec::new(),
-        FormState::Planned(_) => {
+        FormState::Planned(plan) => {
+            // In the folder that was shown.
+            let mut values = form.values();
+            values.retain(|(name, _)| *name != OUTPUT);
+            values.extend(plan.lines().find_map(planned_folder).map(|folder| (OUTPUT, folder)));
             form.state = FormState::Starting;
-            TrainOp::Start(form.values())
+            TrainOp::Start(values)
         }
         FormState::Filling => {
             if !form.check() {

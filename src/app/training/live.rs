@@ -139,7 +139,8 @@ impl Live {
             }
             "resume" => {
                 closed = true;
-                format!("goes on after {} s", field("seconds"))
+                let seconds = field("seconds").parse().unwrap_or(f64::NAN);
+                format!("goes on after {}", crate::metrics::show::duration(seconds))
             }
             "start" => {
                 closed = true;

@@ -1,6 +1,5 @@
 //! How fast a model trains on this machine, and in how much memory.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -49,7 +48,7 @@ struct Report {
 pub(super) fn run(files: Files, options: &Options, json: bool) -> Result<()> {
     let spec = files.config.spec();
     let large = parameters(&spec).0 > LARGE;
-    let (name, checkpoint) = (files.name, Arc::new(files.checkpoint));
+    let (name, checkpoint) = (files.name, files.checkpoint);
     let lora = || Train::Lora(AdapterOptions::default());
     let dora = || Train::Dora(AdapterOptions::default());
     let ways: Vec<(&'static str, Train, usize, usize, bool)> = if large {

@@ -1,59 +1,43 @@
 //! Rows of a data set as tokens, each with the answer whether it counts.
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::Value;
+use anyhow::Result;
 
 use crate::model::template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
-use crate::protocol::{Message, Role, TokenId};
+use crate::protocol::{Message, TokenId};
+use crate::train::data::Row;
 
 /// Tokens, and for each whether its prediction counts.
 pub(super) type Counted = Vec<(TokenId, bool)>;
 
-/// One row of a data set.
+/// A row as tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Example {
-    /// Every token counts.
-    Text(String),
-    /// The assistant's tokens count, and the end token that closes each of its turns.
-    Chat(Vec<Message>),
+    /// A text or a chat.
+    One(Counted),
+    /// A preference: the prompt with the chosen answer, and with the rejected one.
+    Pair(Counted, Counted),
 }
 
-impl Example {
-    /// Reads a line: `{"text": ...}` or `{"messages": [{"role": ..., "content": ...}, ...]}`.
-    pub(super) fn parse(line: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(line).context("it is not valid JSON")?;
-        if let Some(messages) = value.get("messages") {
-            let messages = Vec::<Message>::deserialize(messages);
-            let messages = messages.context("its `messages` are not a list of {\"role\", \"content\"}")?;
-            let answered = messages.iter().any(|message| message.role == Role::Assistant);
-            ensure!(answered, "none of its messages is the assistant's, so nothing in it counts");
-            return Ok(Self::Chat(messages));
+/// The tokens of a row. Every token of a text counts; of a chat what the assistant says, with the end token that
+/// closes each of its turns; of a preference the same of the answers.
+pub(super) fn example(row: &Row, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Example> {
+    let said = |messages: &[Message], from: usize| -> Result<Counted> {
+        let labelled = template.encode_labelled(tokenizer, messages, from)?;
+        Ok(labelled.tokens.into_iter().zip(labelled.mask).collect())
+    };
+    Ok(match row {
+        Row::Text(text) => Example::One(tokenizer.encode(text)?.into_iter().map(|token| (token, true)).collect()),
+        Row::Chat(messages) => Example::One(said(messages, 0)?),
+        Row::Pair { prompt, chosen, rejected } => {
+            let answered = |answer: &[Message]| said(&[prompt, answer].concat(), prompt.len());
+            Example::Pair(answered(chosen)?, answered(rejected)?)
         }
-        match value.get("text") {
-            Some(Value::String(text)) => Ok(Self::Text(text.clone())),
-            Some(_) => bail!("its `text` is not a string"),
-            None => bail!("it has neither `text` nor `messages`"),
-        }
-    }
-
-    /// Its tokens.
-    pub(super) fn tokens(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Counted> {
-        match self {
-            Self::Text(text) => Ok(tokenizer.encode(text)?.into_iter().map(|token| (token, true)).collect()),
-            Self::Chat(messages) => {
-                let labelled = template.encode_labelled(tokenizer, messages, 0)?;
-                Ok(labelled.tokens.into_iter().zip(labelled.mask).collect())
-            }
-        }
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::model::tokenizer::byte_level;
 
@@ -61,18 +45,23 @@ mod tests {
         Tokenizer::from_json(byte_level::tokenizer_json().as_bytes(), &[]).unwrap()
     }
 
-    fn counted(line: &str, template: &ChatTemplate) -> (String, String) {
+    fn shown(tokens: &Counted, counting: bool) -> String {
         let tokenizer = tokenizer();
-        let tokens = Example::parse(line.as_bytes()).unwrap().tokens(&tokenizer, template).unwrap();
-        let text = |wanted: bool| -> String {
-            tokens.iter().filter(|(_, counts)| *counts || !wanted).map(|(id, _)| tokenizer.token_text(*id)).collect()
-        };
-        (text(false), text(true))
+        tokens.iter().filter(|(_, counts)| *counts || !counting).map(|(id, _)| tokenizer.token_text(*id)).collect()
+    }
+
+    fn read(line: &str) -> Example {
+        example(&Row::parse(line.as_bytes()).unwrap(), &tokenizer(), &ChatTemplate::chatml()).unwrap()
+    }
+
+    fn counted(line: &str) -> (String, String) {
+        let Example::One(tokens) = read(line) else { panic!("{line} is a pair") };
+        (shown(&tokens, false), shown(&tokens, true))
     }
 
     #[test]
     fn every_token_of_a_text_counts() {
-        let (all, counts) = counted(r#"{"text": "plain text"}"#, &ChatTemplate::chatml());
+        let (all, counts) = counted(r#"{"text": "plain text"}"#);
         assert_eq!((all.as_str(), counts.as_str()), ("plain text", "plain text"));
     }
 
@@ -82,39 +71,19 @@ mod tests {
             {"role": "assistant", "content": "one"}, {"role": "user", "content": "more"},
             {"role": "assistant", "content": "two <|im_end|> still two"}]}"#
             .replace('\n', " ");
-        let (all, counts) = counted(&line, &ChatTemplate::chatml());
+        let (all, counts) = counted(&line);
         assert!(all.starts_with("<|im_start|>system\nS<|im_end|>\n"), "{all}");
         assert_eq!(counts, "one<|im_end|>two <|im_end|> still two<|im_end|>");
+        let (_, counts) = counted(r#"{"instruction": "add", "input": "1 2", "output": "3"}"#);
+        assert_eq!(counts, "3<|im_end|>");
     }
 
     #[test]
-    fn bad_rows_say_what_is_wrong() {
-        for (line, want) in [
-            ("{", "not valid JSON"),
-            ("[]", "neither"),
-            ("{}", "neither"),
-            (r#"{"text": 5}"#, "not a string"),
-            (r#"{"messages": "hi"}"#, "messages"),
-            (r#"{"messages": []}"#, "assistant"),
-            (r#"{"messages": [{"role": "robot", "content": "hi"}]}"#, "robot"),
-            (r#"{"messages": [{"role": "user", "content": "hi"}]}"#, "assistant"),
-            ("\u{fffd}", "JSON"),
-        ] {
-            let said = format!("{:#}", Example::parse(line.as_bytes()).unwrap_err());
-            assert!(said.contains(want), "{line}: {said}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-
-        #[test]
-        fn no_line_panics(bytes in prop::collection::vec(any::<u8>(), 0..60), key in "(text|messages|role)", value in "[\\[\\]{}\",:a0 ]{0,20}") {
-            let _ = Example::parse(&bytes);
-            let _ = Example::parse(format!("{{\"{key}\":{value}}}").as_bytes());
-            let turns = format!("{{\"messages\":[{{\"role\":\"assistant\",\"content\":\"a\"}},{value}]}}");
-            let example = Example::parse(turns.as_bytes());
-            prop_assert!(value.trim().is_empty() || example.is_err());
-        }
+    fn of_a_preference_both_answers_count() {
+        let Example::Pair(chosen, rejected) = read(r#"{"prompt": "q", "chosen": "yes", "rejected": "no"}"#) else {
+            panic!("it is a pair")
+        };
+        assert_eq!((shown(&chosen, true).as_str(), shown(&rejected, true).as_str()), ("yes<|im_end|>", "no<|im_end|>"));
+        assert!(shown(&rejected, false).contains("q<|im_end|>"));
     }
 }

@@ -5,27 +5,38 @@ mod score;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use self::examples::{Counted, Example};
+use self::examples::{Counted, Example, example};
+use super::adapter_arg::AdapterArg;
+use super::open::Files;
 use super::{interrupt, open, output};
 use crate::backend::Backend;
+use crate::backend::cpu::Options;
+use crate::model::template::ChatTemplate;
+use crate::model::tokenizer::Tokenizer;
+use crate::train::data::Row;
 
 /// Measure loss and perplexity over a data set
 ///
 /// Each line of the file is {"text": "..."}, where every token but the first counts, or
 /// {"messages": [{"role": "user", "content": "..."}, ...]}, where only what the assistant says counts,
-/// with the end token that closes each of its turns. Every example is read by itself. Prints one JSON
-/// object; the loss is the mean over all tokens that count, in nats. Arithmetic is exact unless --fast.
+/// with the end token that closes each of its turns; whatever `train` reads is understood. Every example
+/// is read by itself. Prints one JSON object; the loss is the mean over all tokens that count, in nats. Of
+/// preferences ("prompt", "chosen", "rejected") the chosen answer counts to the loss, and `preferred` is the
+/// share in which it is likelier than the rejected one, as the mean over its tokens. Arithmetic is exact
+/// unless --fast.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
-    #[arg(long, help = super::model_arg::HELP)]
-    model: String,
+    #[arg(long, help = super::model_arg::HELP, required_unless_present = "adapter")]
+    model: Option<String>,
+    #[command(flatten)]
+    adapter: AdapterArg,
     /// File of examples, one JSON object a line; - is standard input
     #[arg(long, value_name = "FILE.jsonl")]
     data: PathBuf,
@@ -49,61 +60,92 @@ const EXAMPLES: &str = "\
 Examples:
   bit-axon eval --model models/mine --data held-out.jsonl
   bit-axon eval --model models/mine --data chats.jsonl --max-seq-len 2048
-  bit-axon eval --model models/mine --data held-out.jsonl --fast";
+  bit-axon eval --model models/mine --data held-out.jsonl --fast
+  bit-axon eval --adapter runs/chats-dora --data held-out.jsonl
+  bit-axon eval --adapter runs/pairs-dora --data held-out-pairs.jsonl";
 
 /// No line of a data set is longer.
 const LONGEST_LINE: u64 = 64 << 20;
 
 /// What `eval` prints.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Report {
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Report {
     /// Mean over the tokens that count, in nats.
-    loss: f64,
-    perplexity: f64,
-    tokens: u64,
-    examples: u64,
+    pub(super) loss: f64,
+    pub(super) perplexity: f64,
+    pub(super) tokens: u64,
+    pub(super) examples: u64,
     /// Lines that were bad, or had no token that counts.
-    skipped: u64,
+    pub(super) skipped: u64,
     /// Examples that were cut.
-    truncated: u64,
+    pub(super) truncated: u64,
+    /// Examples that are preferences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pairs: Option<u64>,
+    /// Share of these whose chosen answer is the likelier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) preferred: Option<f64>,
 }
 
 /// Opens the model, reads the data and prints the report.
 pub fn run(args: EvalArgs) -> Result<()> {
-    let files = open::files(&args.model)?;
+    let files = open::files_with(args.model.as_deref(), args.adapter.open()?)?;
+    let limits = Limits { tokens: args.max_seq_len.map_or(usize::MAX, |n| n.get()), bad_lines: args.max_bad_lines };
+    let options = open::options(!args.fast, args.threads, args.backend);
+    output::json_line(&measure(&files, &options, &args.data, limits)?)
+}
+
+/// The report of a model over a file.
+pub(super) fn measure(files: &Files, options: &Options, path: &Path, limits: Limits) -> Result<Report> {
     let tokenizer = files.require_tokenizer()?;
-    let data: Box<dyn Read> = match args.data.as_os_str() == "-" {
+    let data: Box<dyn Read> = match path.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(&args.data).with_context(|| format!("cannot read {}", args.data.display()))?),
+        false => Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?),
     };
-    let mut backend = open::backend(&files, &open::options(!args.fast, args.threads, args.backend))?;
-    let most = backend.spec().max_seq_len;
-    let limits = Limits { tokens: args.max_seq_len.map_or(most, |n| n.get().min(most)), bad_lines: args.max_bad_lines };
-    let name = args.data.display().to_string();
+    let mut backend = open::backend(files, options)?;
+    let limits = Limits { tokens: limits.tokens.min(backend.spec().max_seq_len), ..limits };
+    let name = path.display().to_string();
     let mut tell = |line, why| output::note(format!("{name}:{line}: skipped: {why}"));
-    let tokens_of = |example: &Example| example.tokens(tokenizer, &files.template);
-    let report = evaluate(&mut *backend, data, &tokens_of, limits, &mut tell).context(name.clone())?;
-    output::json_line(&report)
+    let tokens_of = |row: &Row| example(row, tokenizer, &files.template);
+    evaluate(&mut *backend, data, &tokens_of, limits, &mut tell).context(name.clone())
+}
+
+/// The mean loss of JSON lines such as `eval` reads, every one of which must be good.
+pub(super) fn mean_loss(
+    backend: &mut dyn Backend,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    lines: &str,
+) -> Result<f64> {
+    let limits = Limits { tokens: backend.spec().max_seq_len, bad_lines: 0 };
+    let tokens_of = |row: &Row| example(row, tokenizer, template);
+    Ok(evaluate(backend, lines.as_bytes(), &tokens_of, limits, &mut |_, _| {})?.loss)
 }
 
 /// How data is read.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Tokens of an example.
-    tokens: usize,
-    bad_lines: usize,
+pub(super) struct Limits {
+    /// Tokens of an example, if the model reads as many.
+    pub(super) tokens: usize,
+    pub(super) bad_lines: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { tokens: usize::MAX, bad_lines: 100 }
+    }
 }
 
 /// Reads every line and scores it. `tell` hears of lines that are skipped.
 fn evaluate(
     backend: &mut dyn Backend,
     data: impl Read,
-    tokens_of: &dyn Fn(&Example) -> Result<Counted>,
+    tokens_of: &dyn Fn(&Row) -> Result<Example>,
     limits: Limits,
     tell: &mut dyn FnMut(u64, String),
 ) -> Result<Report> {
-    let mut report = Report { loss: 0.0, perplexity: 0.0, tokens: 0, examples: 0, skipped: 0, truncated: 0 };
-    let mut sum = 0.0;
+    let mut report = Report::default();
+    let (mut sum, mut pairs, mut won) = (0.0, 0u64, 0u64);
     let mut data = BufReader::new(data);
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -118,17 +160,23 @@ fn evaluate(
             continue;
         }
         ensure!((line.len() as u64) < LONGEST_LINE, "line {number} is longer than {} MiB", LONGEST_LINE >> 20);
-        let parsed = Example::parse(text).and_then(|example| tokens_of(&example));
-        let tokens = parsed.and_then(|mut tokens| {
-            let cut = tokens.len() > limits.tokens;
-            tokens.truncate(limits.tokens);
-            ensure!(tokens.iter().skip(1).any(|(_, counts)| *counts), "no token of it counts");
-            report.truncated += u64::from(cut);
-            Ok(tokens)
+        let example = Row::parse(text).and_then(|row| tokens_of(&row)).and_then(|mut example| {
+            report.truncated += u64::from(cut(&mut example, limits.tokens)?);
+            Ok(example)
         });
-        match tokens {
-            Ok(tokens) => {
-                let scored = score::score(backend, &tokens).with_context(|| format!("line {number}"))?;
+        match example {
+            Ok(example) => {
+                let mut score =
+                    |tokens: &Counted| score::score(backend, tokens).with_context(|| format!("line {number}"));
+                let scored = match &example {
+                    Example::One(tokens) => score(tokens)?,
+                    Example::Pair(chosen, rejected) => {
+                        let (chosen, rejected) = (score(chosen)?, score(rejected)?);
+                        pairs += 1;
+                        won += u64::from(chosen.mean() < rejected.mean());
+                        chosen
+                    }
+                };
                 sum += scored.loss;
                 report.tokens += scored.tokens;
                 report.examples += 1;
@@ -146,23 +194,45 @@ fn evaluate(
     }
     report.loss = sum / report.tokens as f64;
     report.perplexity = report.loss.exp();
+    if pairs > 0 {
+        (report.pairs, report.preferred) = (Some(pairs), Some(won as f64 / pairs as f64));
+    }
     Ok(report)
+}
+
+/// Leaves out what stands beyond the limit, and says whether there was something.
+fn cut(example: &mut Example, limit: usize) -> Result<bool> {
+    let all = match example {
+        Example::One(tokens) => vec![tokens],
+        Example::Pair(chosen, rejected) => vec![chosen, rejected],
+    };
+    let mut cut = false;
+    for tokens in all {
+        cut |= tokens.len() > limit;
+        tokens.truncate(limit);
+        ensure!(tokens.iter().skip(1).any(|(_, counts)| *counts), "no token of it counts");
+    }
+    Ok(cut)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::mock::Mock;
-    use crate::protocol::TokenId;
+    use crate::protocol::{Message, Role, TokenId};
 
     /// Tokens are the text's digits; those of chats count only in the assistant's messages.
-    fn digits(example: &Example) -> Result<Counted> {
+    fn digits(row: &Row) -> Result<Example> {
         let digits =
             |text: &str, counts| text.bytes().map(move |b| (TokenId::from(b - b'0'), counts)).collect::<Vec<_>>();
-        Ok(match example {
-            Example::Text(text) => digits(text, true),
-            Example::Chat(messages) => {
-                messages.iter().flat_map(|m| digits(&m.content, m.role == crate::protocol::Role::Assistant)).collect()
+        let chat = |messages: &[Message]| -> Counted {
+            messages.iter().flat_map(|m| digits(&m.content, m.role == Role::Assistant)).collect()
+        };
+        Ok(match row {
+            Row::Text(text) => Example::One(digits(text, true)),
+            Row::Chat(messages) => Example::One(chat(messages)),
+            Row::Pair { prompt, chosen, rejected } => {
+                Example::Pair(chat(&[&prompt[..], chosen].concat()), chat(&[&prompt[..], rejected].concat()))
             }
         })
     }
@@ -189,6 +259,17 @@ mod tests {
         assert!((report.loss - (text + chat) / 7.0).abs() < 1e-9, "{report:?}");
         assert!((report.perplexity - report.loss.exp()).abs() < 1e-9);
         assert_eq!((report.tokens, report.examples, report.skipped, report.truncated), (7, 2, 0, 0));
+    }
+
+    #[test]
+    fn of_preferences_the_chosen_counts_and_wins_are_a_share() {
+        let pair = |chosen: &str, rejected: &str| {
+            format!("{{\"prompt\": \"12\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+        };
+        // The mock's logits differ, so that one order wins and the other loses.
+        let report = evaluated(&(pair("3", "45") + &pair("45", "3")), 64, 0).0.unwrap();
+        assert_eq!((report.pairs, report.preferred, report.tokens), (Some(2), Some(0.5), 3));
+        assert!(serde_json::to_string(&evaluated("{\"text\": \"12\"}", 64, 0).0.unwrap()).unwrap().ends_with("0}"));
     }
 
     #[test]

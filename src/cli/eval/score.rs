@@ -13,6 +13,13 @@ pub(super) struct Scored {
     pub(super) tokens: u64,
 }
 
+impl Scored {
+    /// Loss of a token.
+    pub(super) fn mean(&self) -> f64 {
+        self.loss / self.tokens.max(1) as f64
+    }
+}
+
 /// Reads an example from its beginning and sums the loss of each token that counts. The first token
 /// never does: nothing predicts it.
 pub(super) fn score(backend: &mut dyn Backend, tokens: &[(TokenId, bool)]) -> Result<Scored> {

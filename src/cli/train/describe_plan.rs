@@ -10,13 +10,14 @@ use super::setup::Setup;
 use crate::train::plan::{estimate, trained};
 use crate::train::settings::Method;
 
-/// Prints it.
-pub(super) fn print(mut setup: Setup) -> Result<()> {
+/// In lines, safe to print.
+pub(super) fn text(mut setup: Setup) -> Result<String> {
     let settings = setup.settings.clone();
     let spec = setup.files.config.spec();
     let data = estimate(&mut setup.source, setup.part, &setup.encoder, &settings)?;
     let groups = trained(&spec, &settings, &learner::takes(&settings));
     let values: u64 = groups.iter().map(|group| group.values).sum();
+    let computing = learner::computing(&setup.files, &settings)?;
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         text.push_str(&format!("{label:<12}{}\n", output::safe(&value)));
@@ -24,6 +25,7 @@ pub(super) fn print(mut setup: Setup) -> Result<()> {
     let (method, adapter) = (settings.method(), settings.adapter());
     line("model", setup.files.name.clone());
     line("method", format!("{method}, {adapter}"));
+    line("backend", learner::computing_text(computing, &settings)?);
     line("folder", setup.output_dir.display().to_string());
     line("data", format!("{} ({} rows)", setup.source.path().display(), count(setup.source.count())));
     let about = if data.sampled == 0 || data.sampled >= setup.source.count() { "" } else { "about " };
@@ -69,7 +71,7 @@ pub(super) fn print(mut setup: Setup) -> Result<()> {
     for group in &groups {
         line("", format!("{:<28}{:>4} x {:>8}", group.role, group.tensors, count(group.values / group.tensors as u64)));
     }
-    let [frozen, held, working] = learner::memory(&setup.files, &settings);
+    let [frozen, held, working] = learner::memory(&setup.files, &settings, computing);
     line(
         "memory",
         format!(
@@ -81,5 +83,5 @@ pub(super) fn print(mut setup: Setup) -> Result<()> {
             bytes(available_memory())
         ),
     );
-    Ok(output::line(text.trim_end())?)
+    Ok(text.trim_end().to_owned())
 }

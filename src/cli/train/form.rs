@@ -20,7 +20,6 @@ pub(super) const RUNS: &str = "runs";
 pub(in crate::cli) fn equip(app: &mut App, model: Option<&str>) -> (Trainer, Option<Msg>) {
     app.training.form = blank(model);
     app.training.steering.allowed = true;
-    app.training.source = RUNS.into();
     let runs = PathBuf::from(RUNS);
     let alive = alive_in(&runs);
     let greeting = alive.first().map(|first| {
@@ -74,7 +73,7 @@ fn blank(model: Option<&str>) -> Form {
         field("val-split", "share of the data that is held out, to measure on", FieldKind::Number, &usual.val_split),
         field("output-dir", "the run folder; a new one in runs/ if left open", FieldKind::Text, &""),
     ];
-    Form { fields, ..Form::default() }
+    Form::new(fields)
 }
 
 /// What leaves a choice to the data.

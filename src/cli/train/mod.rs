@@ -13,9 +13,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use self::setup::Setup;
+pub(super) use self::setup::Setup;
 use self::watch::Watch;
 use super::{interrupt, output};
+use crate::backend::adapted::begin_with;
+use crate::model::adapter::Adapter;
 use crate::protocol::Ending;
 use crate::train::settings::Given;
 use crate::train::{Outcome, RunFolder};
@@ -76,22 +78,36 @@ pub fn run(args: TrainArgs) -> Result<()> {
     given.data = given.data.or(args.file);
     let setup = Setup::new(given, args.config.as_deref(), args.resume)?;
     if args.plan {
-        return describe_plan::print(setup);
+        return Ok(output::line(plan(setup)?)?);
     }
     if !args.plain && crate::term::is_there() {
         return view::show(setup);
     }
     interrupt::catch();
-    let (job, notes) = setup.job(None)?;
+    train(setup, None).map(|_| ())
+}
+
+/// What a run would do.
+pub(super) fn plan(setup: Setup) -> Result<String> {
+    describe_plan::text(setup)
+}
+
+/// Trains, telling of it; from the values of an adapter, if there is one. An error if heat or Ctrl-C ended it.
+pub(super) fn train(setup: Setup, begin: Option<&Adapter>) -> Result<Ending> {
+    let (mut job, notes) = setup.job(None)?;
     for note in notes {
         output::note(note);
+    }
+    if let Some(adapter) = begin {
+        begin_with(&mut *job.learner, adapter)?;
     }
     let mut watch = Watch::new(&job.settings);
     let folder = job.folder.path().to_owned();
     let result = crate::train::run(job, &mut |line| watch.show(line));
     watch.end();
     let outcome = result?;
-    conclude(&outcome, &folder)
+    conclude(&outcome, &folder)?;
+    Ok(outcome.ending)
 }
 
 fn conclude(outcome: &Outcome, folder: &std::path::Path) -> Result<()> {

@@ -26,7 +26,7 @@ const SENSOR_PATIENCE_S: f64 = 5.0;
 const SENSOR_HEAD_START_S: f64 = 0.3;
 
 /// Everything that was asked for, opened and checked.
-pub(super) struct Setup {
+pub(in crate::cli) struct Setup {
     pub(super) settings: Settings,
     pub(super) resume: bool,
     pub(super) files: Files,
@@ -37,7 +37,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    pub(super) fn new(given: Given, config: Option<&Path>, resume: bool) -> Result<Self> {
+    pub(in crate::cli) fn new(given: Given, config: Option<&Path>, resume: bool) -> Result<Self> {
         let (mut settings, saved, chosen) = layered(given, config, resume)?;
         let Some(model) = settings.model.clone() else {
             return Err(Usage("--model is missing: which model shall be trained?".into()).into());
@@ -58,6 +58,7 @@ impl Setup {
             spec.max_seq_len
         );
         learner::check(&settings)?;
+        learner::computing(&files, &settings)?;
         if let Some(saved) = &saved {
             refuse_changes(saved, &settings)?;
         }
@@ -261,6 +262,7 @@ fn refuse_changes(saved: &Settings, now: &Settings) -> Result<()> {
             ("isolate", settings.isolate.to_string()),
             ("over-long", settings.over_long.to_string()),
             ("val-split", settings.val_split.to_string()),
+            ("fake-quant", settings.fake_quant.map_or_else(|| "off".into(), |format| format.to_string())),
             ("seed", settings.seed.to_string()),
         ]
     };

@@ -1,6 +1,7 @@
 //! A run in the workbench's view of training runs: the run on a thread of its own, the screen on this one.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -31,15 +32,23 @@ pub(super) fn show(setup: Run) -> Result<()> {
     let (begun, beginning) = mpsc::channel();
     let (controls, asked) = mpsc::channel();
     let (end, ended) = oneshot::channel::<()>();
-    let lines = watch.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let (lines, ended_now) = (watch.clone(), over.clone());
     let name = setup.files.name.clone();
     let work = move || -> Result<Outcome> {
         // Nobody is told anything while this is dropped with the thread: that is how its end is known.
         let _end = end;
         let (job, notes) = setup.job(Some(asked))?;
-        let _ = begun.send((job.folder.path().to_owned(), job.folder.metrics(), notes));
-        drop(begun);
-        crate::train::run(job, &mut |line| guard(&lines).show(line))
+        let mut beginning = Some((begun, job.folder.path().to_owned(), job.folder.metrics(), notes));
+        let result = crate::train::run(job, &mut |line| {
+            guard(&lines).show(line);
+            // What there is to read is that of this run from its first line on.
+            if let Some((begun, folder, metrics, notes)) = beginning.take() {
+                let _ = begun.send((folder, metrics, notes));
+            }
+        });
+        ended_now.store(true, Ordering::Release);
+        result
     };
     let trainer = thread::Builder::new().name("train".into()).spawn(work).context("cannot start the training")?;
     let Ok((folder, metrics, notes)) = beginning.recv() else {
@@ -54,17 +63,18 @@ pub(super) fn show(setup: Run) -> Result<()> {
         run::Own { folder: folder.clone(), controls, interrupt: interrupt::raise, ended },
     );
     // The screen's handlers of signals are still there: from here on Ctrl-C has its usual meaning.
-    interrupt::catch();
+    if interrupt::came() {
+        interrupt::end_next()
+    } else {
+        interrupt::catch()
+    }
     if let Err(error) = &shown {
         output::note(format!("the view ended ({error:#}); the training goes on"));
     }
-    let going = !trainer.is_finished();
-    if going && !interrupt::came() {
-        output::note(format!(
-            "the view is closed and the training goes on; Ctrl-C saves and ends. `bit-axon monitor {}` shows \
-                     it",
-            folder.display()
-        ));
+    if !over.load(Ordering::Acquire) && !interrupt::came() {
+        let folder = folder.display();
+        output::note("the view is closed and the training goes on; Ctrl-C saves and ends");
+        output::note(format!("`bit-axon monitor {folder}` shows it, `bit-axon` and F5 steer it"));
     }
     guard(&watch).speak();
     let result = join(trainer);
@@ -86,12 +96,6 @@ fn workbench(own: Own, name: &str, folder: &Path, metrics: &Path, trainer: run::
     let ui = &settings.ui;
     let theme = themes.theme(&ui.theme, run::color_depth(&ui.colours), ui.ascii);
     let theme = theme.map_err(|why| Usage(format!("{why:#}")))?;
-    // The reader wants a file; the run begins it in a moment, or goes on with it.
-    std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(metrics)
-        .with_context(|| format!("cannot write {}", metrics.display()))?;
     let options = Options { format: Some(Format::BitAxon), ..Options::default() };
     let watch = Reader::open(&[metrics.to_owned()], &options)?;
     // The model is being trained; the chat says so if someone goes there.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Checkpoint, Dtype, TensorInfo, printable};
+use super::{Checkpoint, Dtype, Store, TensorInfo, printable};
 use crate::model::matrix::Float;
 use crate::model::spec::ModelSpec;
 use crate::model::tensors::{Companion, TensorSpec, tensors};
@@ -85,6 +85,14 @@ impl<'a> Stored<'a> {
             Stored::Dense(t, _) => vec![t],
             Stored::Affine4 { codes, scales, biases, .. } => vec![codes, &scales.0, &biases.0],
             Stored::Nf4 { codes, absmax, .. } => vec![codes, &absmax.0],
+        }
+    }
+
+    pub(super) fn store(&self) -> Store {
+        match *self {
+            Stored::Dense(_, float) => Store::Dense(float),
+            Stored::Affine4 { group, .. } => Store::Affine4 { group },
+            Stored::Nf4 { group, .. } => Store::Nf4 { group },
         }
     }
 }

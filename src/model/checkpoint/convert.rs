@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::Dtype;
 use super::error::ErrorSums;
 use super::write::{Planned, TensorWriter};
-use crate::model::matrix::{Float, NF4};
+use super::{Dtype, TensorInfo};
+use crate::model::matrix::Float;
 use crate::model::quant;
 use crate::model::tensors::{Companion, TensorSpec};
 
@@ -92,6 +92,9 @@ impl Job {
     }
 }
 
+/// Bytes that are copied at once.
+const COPIED: usize = 4 << 20;
+
 /// Writes these tensors. `written` is told of each tensor's bytes as they are written, and of the
 /// error of each block; an error from it ends the work.
 pub fn write_tensors<W: Write + Seek>(
@@ -101,7 +104,21 @@ pub fn write_tensors<W: Write + Seek>(
     threads: usize,
     written: &mut dyn FnMut(&Job, u64, ErrorSums) -> Result<()>,
 ) -> Result<W> {
-    let plan = jobs.iter().flat_map(Job::parts).collect();
+    let mut each = |job: Option<&Job>, bytes, sums| job.map_or(Ok(()), |job| written(job, bytes, sums));
+    write_with_copies(out, source, jobs, &[], threads, &mut each)
+}
+
+/// The same, with other tensors copied byte for byte; of those `written` hears without a job.
+pub fn write_with_copies<W: Write + Seek>(
+    out: W,
+    source: &dyn Source,
+    jobs: &[Job],
+    copies: &[TensorInfo<'_>],
+    threads: usize,
+    written: &mut dyn FnMut(Option<&Job>, u64, ErrorSums) -> Result<()>,
+) -> Result<W> {
+    let copied = |t: &TensorInfo<'_>| Planned { name: t.name.to_owned(), dtype: t.dtype, shape: t.shape.to_vec() };
+    let plan = jobs.iter().flat_map(Job::parts).chain(copies.iter().map(copied)).collect();
     let metadata = BTreeMap::from([("format".to_owned(), "mlx".to_owned())]);
     let mut writer = TensorWriter::new(out, plan, &metadata)?;
     let mut workers: Vec<Worker> = (0..threads.max(1)).map(|_| Worker::default()).collect();
@@ -127,8 +144,14 @@ pub fn write_tensors<W: Write + Seek>(
                     writer.append(name, part)?;
                     bytes += part.len() as u64;
                 }
-                written(job, bytes, sums)?;
+                written(Some(job), bytes, sums)?;
             }
+        }
+    }
+    for t in copies {
+        for piece in t.data.chunks(COPIED) {
+            writer.append(t.name, piece)?;
+            written(None, piece.len() as u64, ErrorSums::default())?;
         }
     }
     writer.finish()
@@ -190,7 +213,7 @@ impl Worker {
                 }
                 out.extend_from_slice(bytemuck::cast_slice(&narrow));
             }
-            // Only a source in bf16 is written so: its values fit exactly.
+            // Only a source in bf16 is written so: its values fit exactly, unless something was merged into them.
             Float::Bf16 => {
                 out.extend(self.values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()));
             }
@@ -204,18 +227,13 @@ impl Worker {
         let mut sums = ErrorSums::default();
         let mut back = vec![0.0; group];
         for (weights, codes) in values.chunks_exact(group).zip(codes.chunks_exact_mut(group)) {
-            let (scale, bias) = quant::affine4_group(weights, codes);
-            let (scale, bias) = (f16::from_f32(scale), f16::from_f32(bias));
+            let (scale, bias) = quant::affine4_stored(weights, codes, &mut back);
             ensure!(
                 scale.is_finite() && bias.is_finite(),
                 "it holds values over 65504, too large for f16 scales and biases"
             );
             scales.extend_from_slice(&scale.to_le_bytes());
             biases.extend_from_slice(&bias.to_le_bytes());
-            let (scale, bias) = (scale.to_f32(), bias.to_f32());
-            for (b, &code) in back.iter_mut().zip(&*codes) {
-                *b = scale * f32::from(code) + bias;
-            }
             sums.add(weights, &back);
         }
         packed.resize(values.len() / 2, 0);
@@ -229,14 +247,9 @@ impl Worker {
         let mut sums = ErrorSums::default();
         let mut back = vec![0.0; group];
         for (weights, codes) in values.chunks_exact(group).zip(codes.chunks_exact_mut(group)) {
-            let largest = f16::from_f32(quant::absmax(weights));
+            let largest = quant::nf4_stored(weights, codes, &mut back);
             ensure!(largest.is_finite(), "it holds values over 65504, too large for an f16 absmax");
             absmax.extend_from_slice(&largest.to_le_bytes());
-            let largest = largest.to_f32();
-            quant::nf4_group(weights, largest, codes);
-            for (b, &code) in back.iter_mut().zip(&*codes) {
-                *b = largest * NF4[usize::from(code)];
-            }
             sums.add(weights, &back);
         }
         packed.resize(values.len() / 2, 0);

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use memmap2::{Mmap, MmapOptions};
 
 pub use check::{GROUPS, Problem, ProblemKind};
-pub use convert::{Job, Source, Store, write_tensors};
+pub use convert::{Job, Source, Store, write_tensors, write_with_copies};
 pub use dtype::Dtype;
 pub use error::ErrorSums;
 pub use plan::{Format, plan_new, plan_quantised};

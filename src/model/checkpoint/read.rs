@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::check::{Problem, ProblemKind, Stored};
-use super::{Checkpoint, Source, TensorInfo};
+use super::{Checkpoint, Source, Store, TensorInfo};
 use crate::model::matrix::{Data, Float, Floats, Matrix};
 use crate::model::tensors::TensorSpec;
 
@@ -177,12 +177,19 @@ impl Checkpoint {
     pub fn holding(&self, t: &TensorSpec) -> Option<Holding> {
         let stored = self.locate(t).ok()?;
         let bytes = stored.parts().iter().map(|part| part.data.len() as u64).sum();
-        let (format, quantised) = match stored {
-            Stored::Dense(info, _) => (info.dtype.to_string(), false),
-            Stored::Affine4 { group, .. } => (format!("affine4/{group}"), true),
-            Stored::Nf4 { group, .. } => (format!("nf4/{group}"), true),
-        };
-        Some(Holding { format, quantised, bytes })
+        let store = stored.store();
+        Some(Holding { format: store.to_string(), quantised: !matches!(store, Store::Dense(_)), bytes })
+    }
+
+    /// The format of a tensor, if it is there and as the model needs it.
+    pub fn stored(&self, t: &TensorSpec) -> Option<Store> {
+        self.locate(t).ok().map(|stored| stored.store())
+    }
+
+    /// Names of the tensors that stand for this one in the files: itself, and its companions.
+    pub fn parts_of(&self, t: &TensorSpec) -> Vec<String> {
+        let Ok(stored) = self.locate(t) else { return Vec::new() };
+        stored.parts().iter().map(|part| part.name.to_owned()).collect()
     }
 }
 

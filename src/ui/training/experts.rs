@@ -8,7 +8,7 @@ use super::super::text::clean;
 use super::super::theme::Theme;
 use super::super::{corner, pane, put};
 use crate::app::training::{Training, lock};
-use crate::metrics::{SeriesId, View, names, reduce};
+use crate::metrics::{Dot, Run, SeriesId, View, names, reduce};
 
 /// True if the chosen run says something of experts.
 pub(super) fn are_there(t: &Training) -> bool {
@@ -36,41 +36,77 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         let inner = pane(theme, "experts", false, area, frame);
         return put(frame, inner, 0, &Line::styled(" This run says nothing of experts.", theme.dim));
     }
-    let (said, layer) = pictures[t.layer % pictures.len()];
-    let whole = layer == names::ALL_LAYERS;
-    let title = if whole { "experts, a row a layer".into() } else { format!("experts of layer {layer}") };
-    let title = if said.is_empty() { title } else { format!("{}: {title}", clean(said)) };
-    let inner = pane(theme, &title, false, area, frame);
+    let first = t.layer % pictures.len();
+    let inner = pane(theme, &title(pictures[first]), false, area, frame);
     corner(&clean(&entry.line.name), theme.dim, area, frame);
     let (from, to) = t.view();
     let columns = usize::from(inner.width.saturating_sub(5));
     let view = View { axis: t.axis, from, to, columns };
-    let all: Vec<_> = experts.iter().filter(|(what, of, ..)| what == said && *of == layer).collect();
-    // Where there are more than rows, the last row says so.
     let room = usize::from(inner.height);
-    let shown = if all.len() > room { &all[..room.saturating_sub(1)] } else { &all[..] };
-    if shown.len() < all.len() {
-        let words = format!("     and {} more", all.len() - shown.len());
-        put(frame, inner, inner.height.saturating_sub(1), &Line::styled(words, theme.dim));
+    let mut row = 0;
+    // As many pictures as there is room for, the chosen one first.
+    for picture in &pictures[first..] {
+        let shown: Vec<_> = experts.iter().filter(|(said, layer, ..)| (said.as_str(), *layer) == *picture).collect();
+        if row > 0 {
+            if row + 1 + shown.len() > room {
+                break;
+            }
+            put(frame, inner, row as u16, &Line::styled(format!(" {}", below(*picture)), theme.dim));
+            row += 1;
+        }
+        let lines = heat(&run, &shown, view, theme);
+        // Of one that is too large the last row says so.
+        let left = room - row;
+        let cut = if lines.len() > left { left.saturating_sub(1) } else { lines.len() };
+        if cut < lines.len() {
+            let words = format!("     and {} more", lines.len() - cut);
+            put(frame, inner, inner.height.saturating_sub(1), &Line::styled(words, theme.dim));
+        }
+        for line in lines.into_iter().take(cut) {
+            put(frame, inner, row as u16, &line);
+            row += 1;
+        }
     }
+}
+
+/// What a picture shows: what is said, of the experts of which layer.
+fn title((said, layer): (&str, u32)) -> String {
+    let of = match layer {
+        names::ALL_LAYERS => "experts, a row a layer".into(),
+        layer => format!("experts of layer {layer}"),
+    };
+    if said.is_empty() { of } else { format!("{}: {of}", clean(said)) }
+}
+
+/// The same for a picture below the first: shorter, where that says enough.
+fn below(picture: (&str, u32)) -> String {
+    match picture {
+        ("", layer) if layer != names::ALL_LAYERS => format!("layer {layer}"),
+        picture => title(picture),
+    }
+}
+
+/// A line an expert.
+fn heat(run: &Run, experts: &[&(String, u32, u32, SeriesId)], view: View, theme: &Theme) -> Vec<Line<'static>> {
+    let whole = experts.iter().any(|(_, layer, ..)| *layer == names::ALL_LAYERS);
     let mut rows = Vec::new();
-    for (_, _, expert, id) in shown {
+    for (_, _, expert, id) in experts {
         let mut dots = Vec::new();
         if let Some(series) = run.get(*id) {
-            reduce(&run, series, view, &mut dots);
+            reduce(run, series, view, &mut dots);
         }
         rows.push((*expert, dots));
     }
     // A fair share is the middle of the scale, twice that and more its end.
-    let fair = 1.0 / all.len().max(1) as f64;
+    let fair = 1.0 / experts.len().max(1) as f64;
     let shares =
         !whole && rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
     let top = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).fold(0.0, |m: f64, d| m.max(d.mean));
     let full = if shares { 2.0 * fair } else { top };
-    for (row, (expert, dots)) in rows.iter().enumerate() {
+    let line = |(expert, dots): (u32, Vec<Dot>)| {
         let mut spans = vec![Span::styled(format!("{expert:>4} "), theme.dim)];
         let mut last = None;
-        for dot in dots {
+        for dot in &dots {
             // Between two points stands the one before.
             last = if dot.is_empty() { last } else { Some(dot.mean) };
             let heat = last.map(|mean| if full > 0.0 { mean / full } else { 0.0 });
@@ -83,6 +119,7 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
                 Some(_) => Span::styled("█", theme.heat_high),
             });
         }
-        put(frame, inner, row as u16, &Line::from(spans));
-    }
+        Line::from(spans)
+    };
+    rows.into_iter().map(line).collect()
 }

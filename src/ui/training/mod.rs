@@ -95,7 +95,8 @@ fn split(t: &Training, area: Rect) -> Split {
         let side = Rect { y: right.y + rows, height: right.height - rows, ..right };
         return Split { charts, table: Some(table), side: Some(side) };
     }
-    let rows = if more { area.height / 2 } else { (t.table.len() as u16 + 3).min(area.height / 3) };
+    let rows = if t.side == Side::Run { (area.height / 2).min((area.height * 2 / 5).max(6)) } else { area.height / 2 };
+    let rows = if more { rows } else { (t.table.len() as u16 + 3).min(area.height / 3) };
     // On the smallest screens the curves have the right of way.
     if area.height < 16 && !more {
         return Split { charts: area, table: None, side: None };
