@@ -37,10 +37,18 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
     let columns = columns(t, &shown);
     let names: Vec<String> = shown.iter().map(|at| name(&t.entries[*at])).collect();
     let name = names.iter().map(|name| width(name)).max().unwrap_or(0).clamp(6, NAME);
+    let name = name.min((usize::from(inner.width) / 2).max(6));
     let room = usize::from(inner.width).saturating_sub(3 + name);
     let first = first(t, &columns, room);
+    // Half a number would be another number.
+    let mut used = 0;
+    let fits = |column: &&Column<'_>| {
+        used += column.width + 2;
+        used <= room
+    };
+    let drawn = &columns[first..][..columns[first..].iter().take_while(fits).count()];
     let mut head = vec![Span::styled(format!("   {}", cell("run", name, false)), theme.dim)];
-    for column in &columns[first..] {
+    for column in drawn {
         let style = if column.sort == t.sort.0 { theme.focus } else { theme.dim };
         head.push(Span::styled(format!("  {}", cell(column.head, column.width, column.right)), style));
     }
@@ -49,7 +57,7 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         let entry = &t.entries[*at];
         let style = if entry.hidden { theme.dim } else { theme.text };
         let mut spans = vec![mark(entry, theme), Span::styled(cell(&names[row], name, false), style)];
-        for column in &columns[first..] {
+        for column in drawn {
             spans.push(Span::styled(format!("  {}", cell(&column.cells[row], column.width, column.right)), style));
         }
         let y = row as u16 + 1;
