@@ -74,6 +74,21 @@ fn a_crosshair_smoothing_and_a_part_of_the_axis() {
 }
 
 #[test]
+fn a_chart_for_each_run() {
+    snapshot("runs-grid", "g<down>");
+}
+
+#[test]
+fn the_table_with_a_column_for_each_setting() {
+    snapshot("runs-columns", "Too");
+}
+
+#[test]
+fn a_metric_drawn_into_the_chart_of_another_and_kept_in_front() {
+    snapshot("runs-joined", "nvNvF<enter>");
+}
+
+#[test]
 fn a_large_chart_and_alerts() {
     snapshot("runs-alerts", "<enter>a");
 }
