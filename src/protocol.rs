@@ -10,7 +10,7 @@ pub use sensing::{
     HeatLimits, HeatPhase, MachineFigures, PowerSupply, REDUCE_AT, SensorChoice, SensorState, Telemetry,
 };
 use serde::{Deserialize, Serialize};
-pub use training::{Ending, Happening, PairMetrics, Reason, TrainControl, TrainEvent, TrainLine, TrainStep};
+pub use training::{Ending, Happening, PairMetrics, Reason, TrainControl, TrainEvent, TrainLine, TrainStep, Work};
 
 /// A token's number in the vocabulary.
 pub type TokenId = u32;

@@ -4,7 +4,7 @@ use super::action::Action;
 use super::chat::Change;
 use super::generate::{self, change};
 use super::msg::Effect;
-use super::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
+use super::overlay::{Ask, Asked, List, Overlay, SETTINGS, Search, matching, setting, step_setting};
 use super::state::{App, Measure, Pane, Scope, Scroll, View};
 use super::update::{search_again, send};
 use super::{alter, copy, figures, navigate, replay, sessions, slash, training};
@@ -25,8 +25,10 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
     if let Some(effects) = replay::act(app, action, argument) {
         return effects;
     }
-    if app.view == View::Training && training::act(app, action) {
-        return Vec::new();
+    if app.view == View::Training
+        && let Some(effects) = training::act(app, action)
+    {
+        return effects;
     }
     match action {
         Help | ChatHelp => app.overlay = Some(Overlay::Help(0)),
@@ -40,6 +42,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         ViewRouting => return navigate::view(app, View::Routing),
         ViewSessions => return navigate::view(app, View::Sessions),
         ViewTraining => return navigate::view(app, View::Training),
+        Train => return training::form::open(app),
         NextPane => navigate::focus(app, 1),
         PreviousPane => navigate::focus(app, -1),
         Zoom => app.panes.zoom = app.view == View::Workbench && !app.panes.zoom,
@@ -146,7 +149,8 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
         | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
         | RunOnly | RunPin | RunColour | SortNext | SortBackwards | FilterRuns | FilterMetrics | ShowConsole
-        | ShowAlerts | ShowExperts | ExpertLayer => {}
+        | ShowAlerts | ShowExperts | ShowRun | ExpertLayer | RunPause | RunSave | RunSlower | RunFaster | RunAsk
+        | RunEnd | RunNew => {}
         ListUp | ListDown | ListPageUp | ListPageDown | ListLess | ListMore | ListTake => {
             return in_overlay(app, action);
         }
@@ -184,6 +188,9 @@ fn escape(app: &mut App) -> Vec<Effect> {
 fn interrupt(app: &mut App) -> Vec<Effect> {
     if app.overlay.take().is_some() {
         return Vec::new();
+    }
+    if let Some(effects) = training::steer::interrupt(app) {
+        return effects;
     }
     if app.running.as_ref().is_some_and(|running| !running.stopping) {
         return generate::stop(app);
@@ -250,11 +257,15 @@ pub(super) fn in_overlay(app: &mut App, action: Action) -> Vec<Effect> {
             }
         }
         Overlay::Ask(ask) if action == Action::ListTake => {
-            let Ask { text, session, .. } = ask.clone();
+            let Ask { text, of, .. } = ask.clone();
             app.overlay = None;
-            return sessions::rename(app, session, text);
+            return match of {
+                Asked::Title(session) => sessions::rename(app, session, text),
+                Asked::Run(folder) => training::steer::ask(app, folder, text),
+            };
         }
-        Overlay::Ask(_) => {}
+        // The form has keys of its own.
+        Overlay::Ask(_) | Overlay::Form => {}
     }
     Vec::new()
 }

@@ -5,7 +5,7 @@ use super::heat::Sensed;
 use super::key::Key;
 use super::sessions::{Export, Found, Preview, Resumed, Saving};
 use super::state::{Drawn, SessionEntry};
-use crate::protocol::{Command, EngineSnapshot, Event, MachineMemory, ModelInfo};
+use crate::protocol::{Command, EngineSnapshot, Event, MachineMemory, ModelInfo, TrainControl};
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +62,8 @@ pub enum Msg {
     Notice(String),
     /// The theme in use now.
     Theme(String),
+    /// What became of what was asked of training runs.
+    Train(TrainSaid),
     /// Something was read of the training runs that are watched.
     Runs(super::training::Runs),
 }
@@ -101,6 +103,8 @@ pub enum Effect {
         /// What it holds.
         text: String,
     },
+    /// Something about training runs.
+    Train(TrainOp),
     /// Use the theme of this name.
     Theme(String),
     /// Draw every cell again.
@@ -109,6 +113,32 @@ pub enum Effect {
     Suspend,
     /// End.
     Quit,
+}
+
+/// What can be asked about training runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrainOp {
+    /// Watch those of this folder from now on.
+    Look,
+    /// Ask something of the run in a folder.
+    Control(String, TrainControl),
+    /// The run of this program saves and ends.
+    Interrupt,
+    /// Say what a run with these options would do: names and values.
+    Check(Vec<(&'static str, String)>),
+    /// Begin it, as a process of its own.
+    Start(Vec<(&'static str, String)>),
+}
+
+/// What is said of training runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrainSaid {
+    /// Trainers are at work in these folders.
+    Alive(Vec<String>),
+    /// What a run would do, or why it cannot.
+    Plan(Result<String, String>),
+    /// The folder in which a run began, or why it did not.
+    Started(Result<String, String>),
 }
 
 /// What can be asked about sessions.

@@ -2,7 +2,7 @@
 
 use super::chat::{Change, Chat};
 use super::generate::change;
-use super::msg::{Effect, SessionOp};
+use super::msg::{Effect, SessionOp, TrainOp};
 use super::state::{Anchor, App, Pane, Scope, Scroll, TokenWalk, View};
 use crate::protocol::Role;
 
@@ -14,7 +14,11 @@ pub(super) fn view(app: &mut App, view: View) -> Vec<Effect> {
     app.view = if app.view == view { View::Workbench } else { view };
     app.live.stale = true;
     app.live.due = app.now;
-    if app.view == View::Sessions { vec![Effect::Session(SessionOp::List)] } else { Vec::new() }
+    match app.view {
+        View::Sessions => vec![Effect::Session(SessionOp::List)],
+        View::Training => vec![Effect::Train(TrainOp::Look)],
+        _ => Vec::new(),
+    }
 }
 
 /// Moves the focus among the panes that are seen.

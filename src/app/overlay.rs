@@ -18,6 +18,8 @@ pub enum Overlay {
     Settings(usize),
     /// A line of text is asked for.
     Ask(Ask),
+    /// The form that starts a training run; it is kept with the runs, so that it can be gone on with.
+    Form,
 }
 
 /// A list narrowed by what is typed.
@@ -93,8 +95,17 @@ pub struct Ask {
     pub question: String,
     /// The answer so far.
     pub text: String,
-    /// The session that gets this name; none for the one that is open.
-    pub session: Option<String>,
+    /// What the answer is for.
+    pub of: Asked,
+}
+
+/// What a line of text is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// The name of this session; none for the one that is open.
+    Title(Option<String>),
+    /// A question to the weights of the run in this folder.
+    Run(String),
 }
 
 /// Hits that are shown.

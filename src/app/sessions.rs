@@ -4,7 +4,7 @@ use super::action::Action;
 use super::chat::{Change, Chat, NodeId};
 use super::generate::change;
 use super::msg::{Effect, SessionOp};
-use super::overlay::{Ask, Hit, Overlay};
+use super::overlay::{Ask, Asked, Hit, Overlay};
 use super::state::{App, Pane, SessionEntry, View};
 use super::tally::Tally;
 use super::{figures, navigate};
@@ -269,7 +269,7 @@ pub(super) fn session(app: &mut App, action: Action) -> Vec<Effect> {
         Action::SessionOpen => open(app, entry.id),
         Action::SessionRename => {
             let question = format!("New name of “{}”", entry.title);
-            app.overlay = Some(Overlay::Ask(Ask { question, text: entry.title, session: Some(entry.id) }));
+            app.overlay = Some(Overlay::Ask(Ask { question, text: entry.title, of: Asked::Title(Some(entry.id)) }));
             Vec::new()
         }
         Action::SessionCopy => then_list(SessionOp::Copy(entry.id)),

@@ -5,7 +5,7 @@ use super::action::{Action, Context};
 use super::chat::Change;
 use super::generate;
 use super::key::Key;
-use super::msg::{Effect, Msg};
+use super::msg::{Effect, Msg, TrainSaid};
 use super::navigate;
 use super::overlay::{self, Overlay};
 use super::state::{App, Model, Pane, Scroll, View};
@@ -92,10 +92,22 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.theme = name;
             app.dirty = true;
         }
+        Msg::Train(said) => return train(app, said),
         Msg::Runs(read) => {
             app.training.read(&read.runs, read.loading);
             app.dirty |= app.view == View::Training;
         }
+    }
+    Vec::new()
+}
+
+/// What became of what was asked of training runs.
+fn train(app: &mut App, said: TrainSaid) -> Vec<Effect> {
+    app.dirty |= app.view == View::Training || app.overlay == Some(Overlay::Form);
+    match said {
+        TrainSaid::Alive(folders) => app.training.living(folders),
+        TrainSaid::Plan(plan) => training::form::checked(app, plan),
+        TrainSaid::Started(begun) => return training::form::started(app, begun),
     }
     Vec::new()
 }
@@ -193,6 +205,9 @@ fn press(app: &mut App, key: Key) -> Vec<Effect> {
 
 /// Overlays take letters for themselves, and only a few actions besides those of lists.
 fn press_overlay(app: &mut App, key: Key) -> Vec<Effect> {
+    if let Some(effects) = training::form::press(app, key) {
+        return effects;
+    }
     if let Some(action) = app.keymap.action(&[Context::List], key) {
         return act::in_overlay(app, action);
     }
@@ -219,6 +234,10 @@ fn press_overlay(app: &mut App, key: Key) -> Vec<Effect> {
 fn paste(app: &mut App, text: &str) -> Vec<Effect> {
     if app.overlay.is_some() {
         let line: String = text.chars().filter(|c| !c.is_control()).collect();
+        if app.overlay == Some(Overlay::Form) {
+            training::form::paste(app, &line);
+            return Vec::new();
+        }
         return edit_query(app, |query| query.push_str(&line));
     }
     if app.view == View::Workbench {

@@ -18,20 +18,23 @@ pub mod mlx;
 use std::any::Any;
 
 use anyhow::Result;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::model::spec::ModelSpec;
 use crate::protocol::{Alterations, MemoryReport, TokenId, TokenRouting};
 
-/// Which backend runs a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What computes: the values of `--backend`, which its help shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Which {
-    /// MLX where it is there, has a GPU, and can run the model; else the CPU's.
+    /// The portable backend, on the processor
+    Cpu,
+    /// MLX: Apple Silicon's GPU
+    Mlx,
+    /// MLX where it has a GPU and can do what is asked, else the processor
     #[default]
     Auto,
-    /// The portable one.
-    Cpu,
-    /// MLX.
-    Mlx,
 }
 
 /// Which logits a forward pass shall give.

@@ -110,11 +110,13 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
     (app.sampling, app.max_tokens) = (args.sampling.sampling(), args.sampling.max_tokens().max(1));
     app.max_speed = args.max_speed;
     look::dress(&mut app, &settings, &themes)?;
+    let (trainer, greeting) = super::train::form::equip(&mut app, args.model.as_deref());
     // What was asked for now holds against what the session had; settings hold for new ones.
     app.sessions.keep_sampling = begin.resumes && args.sampling.chooses();
     app.sessions.system_of_new = settings.sampling.system.clone().unwrap_or_default();
     let mut first = begin.first;
     first.extend(settings.sampling.system.filter(|_| told_so || !begin.resumes).map(Msg::System));
+    first.extend(greeting);
     let left = run::run(Setup {
         app,
         theme,
@@ -131,6 +133,7 @@ pub fn run(mut args: ChatArgs) -> Result<()> {
             limits: settings.heat.limits,
         }),
         watched: None,
+        trainer: Some(trainer),
         first,
     })?;
     left.map_or(Ok(()), |left| say_where(&left, args.model.as_deref()))

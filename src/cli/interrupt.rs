@@ -43,17 +43,32 @@ pub fn take() -> bool {
     CAME.swap(false, Ordering::Relaxed)
 }
 
-/// From now on Ctrl-C ends the program again.
+/// As if Ctrl-C came.
+pub fn raise() {
+    CAME.store(true, Ordering::Relaxed);
+}
+
+/// True if Ctrl-C came.
+pub fn came() -> bool {
+    CAME.load(Ordering::Relaxed)
+}
+
+/// From now on Ctrl-C ends the program again; one that came is forgotten.
 pub fn release() {
+    end_next();
+    CAME.store(false, Ordering::Relaxed);
+}
+
+/// The next Ctrl-C ends the program.
+pub fn end_next() {
     // SAFETY: setting the default action of a signal touches no memory of ours.
     #[cfg(unix)]
     unsafe {
         libc::signal(libc::SIGINT, libc::SIG_DFL);
     }
-    CAME.store(false, Ordering::Relaxed);
 }
 
 /// An error once Ctrl-C came: call it wherever stopping is safe.
 pub fn check() -> Result<(), Interrupted> {
-    if CAME.load(Ordering::Relaxed) { Err(Interrupted) } else { Ok(()) }
+    if came() { Err(Interrupted) } else { Ok(()) }
 }

@@ -45,6 +45,8 @@ pub mod sessions;
 mod settings;
 pub mod trace;
 pub mod train;
+#[cfg(feature = "hub")]
+pub mod upload;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -99,6 +101,8 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     #[cfg(feature = "hub")]
     Download(download::DownloadArgs),
+    #[cfg(feature = "hub")]
+    Upload(upload::UploadArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -126,12 +130,20 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Monitor(args) => monitor::run(args),
         #[cfg(feature = "hub")]
         Command::Download(args) => download::run(args),
+        #[cfg(feature = "hub")]
+        Command::Upload(args) => upload::run(args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
         Command::Pico(args) => pico::run(args),
     }
+}
+
+/// Runs a command line, without the program's name.
+fn execute(words: &[String]) -> Result<()> {
+    let words = std::iter::once("bit-axon").chain(words.iter().map(String::as_str));
+    Cli::try_parse_from(words)?.command.map_or(Ok(()), dispatch)
 }
 
 /// What `bit-axon` alone does on a terminal, and what options without a command belong to.

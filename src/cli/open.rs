@@ -110,12 +110,18 @@ pub fn on_cpu(files: &Files, options: &Options) -> bool {
         // What MLX cannot do is no reason to fail when nobody insists on it.
         Which::Auto => {
             let bytes = options.kv == Some(KvFormat::Q8);
-            bytes || !mlx::device().is_ok_and(|device| device == "gpu") || has_nf4(files)
+            bytes || !mlx_has_gpu() || has_nf4(files)
         }
     }
 }
 
-fn has_nf4(files: &Files) -> bool {
+/// Whether MLX is there and has a GPU: without one it is slower than the CPU backend.
+pub(super) fn mlx_has_gpu() -> bool {
+    mlx::device().is_ok_and(|device| device == "gpu")
+}
+
+/// Whether any of the weights are stored in NF4, for which MLX has no products.
+pub(super) fn has_nf4(files: &Files) -> bool {
     let tensors = tensors(&files.config.spec());
     tensors.iter().any(|t| files.checkpoint.holding(t).is_some_and(|h| h.format.starts_with("nf4")))
 }
@@ -211,29 +217,13 @@ pub struct Compute {
 pub struct BackendArg {
     /// What computes; `bit-axon doctor` says what there is
     #[arg(long, value_name = "BACKEND", env = "BIT_AXON_BACKEND", default_value = "auto", hide_env_values = true)]
-    backend: Computing,
-}
-
-/// What computes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Computing {
-    /// The portable backend, on the processor
-    Cpu,
-    /// MLX: Apple Silicon's GPU
-    Mlx,
-    /// MLX where it has a GPU and can run the model, else the processor
-    #[default]
-    Auto,
+    backend: Which,
 }
 
 impl BackendArg {
     /// The same, for who opens a model.
     pub fn which(self) -> Which {
-        match self.backend {
-            Computing::Cpu => Which::Cpu,
-            Computing::Mlx => Which::Mlx,
-            Computing::Auto => Which::Auto,
-        }
+        self.backend
     }
 }
 

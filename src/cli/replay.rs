@@ -94,6 +94,7 @@ pub fn run(mut args: ReplayArgs) -> Result<()> {
         slow_link: settings.ui.slow_link,
         sensors: None,
         watched: None,
+        trainer: None,
         first: Vec::new(),
     })?;
     Ok(())

@@ -19,6 +19,27 @@ pub(super) fn give_back_freed_memory() {
     }
 }
 
+/// Seconds that all cores together have worked for this process.
+#[cfg(unix)]
+pub(super) fn processor_seconds() -> Option<f64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills the struct that it is given, which is all plain numbers.
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) != 0 {
+            return None;
+        }
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Some(seconds(usage.ru_utime) + seconds(usage.ru_stime))
+}
+
+/// Seconds that all cores together have worked for this process: not known on this system.
+#[cfg(not(unix))]
+pub(super) fn processor_seconds() -> Option<f64> {
+    None
+}
+
 /// The most bytes that this process ever had in memory.
 #[cfg(unix)]
 pub(super) fn peak_resident() -> Option<u64> {

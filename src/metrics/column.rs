@@ -13,6 +13,8 @@ pub(super) const CHUNK: usize = 1024;
 const MOST_PLACES: usize = 12;
 /// Whole numbers below this are exact in an `f64`, with some room.
 const EXACT: f64 = (1u64 << 51) as f64;
+/// Numbers that are looked at side by side.
+const LANES: usize = 8;
 const TENS: [f64; MOST_PLACES + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
 /// How the numbers of a chunk are kept.
@@ -58,11 +60,27 @@ impl Column {
     /// Adds a number.
     #[inline]
     pub fn push(&mut self, number: f64) {
+        self.push_then(number, CHUNK, |_| {});
+    }
+
+    /// Adds a number, and calls for every `part` of them; a chunk holds a whole count of parts.
+    #[inline]
+    pub(super) fn push_then(&mut self, number: f64, part: usize, whole: impl FnOnce(&[f64])) {
         self.tail.push(number);
+        if self.tail.len().is_multiple_of(part) {
+            whole(&self.tail[self.tail.len() - part..]);
+        }
         if self.tail.len() == CHUNK {
             self.chunks.push(seal(&self.tail));
             self.tail.clear();
         }
+    }
+
+    /// Whole numbers of a straight line, as pushing each of them would leave it.
+    pub(super) fn of_line(first: f64, stride: f64, count: usize) -> Self {
+        let mut column = Self::default();
+        (0..count).for_each(|i| column.push(first + stride * i as f64));
+        column
     }
 
     /// The number at a place; NaN beyond the end.
@@ -153,43 +171,68 @@ impl Chunk {
 }
 
 fn seal(numbers: &[f64]) -> Chunk {
-    if let Some(places) = places(numbers) {
-        let ten = TENS[places];
-        let whole: Vec<i64> = numbers.iter().map(|n| (n * ten).round() as i64).collect();
+    let mut whole = [0.0; CHUNK];
+    let whole = &mut whole[..numbers.len()];
+    if let Some(places) = places(numbers, whole) {
         let steps = (whole.len() as i64 - 1).max(1);
-        let slope = (whole[whole.len() - 1] - whole[0]) / steps;
-        let (flat, sloped) = (spread(&whole, 0), spread(&whole, slope));
+        let slope = (whole[whole.len() - 1] as i64 - whole[0] as i64) / steps;
+        let (flat, sloped) = (spread(whole, 0), spread(whole, slope));
         let ((base, width), slope) = if sloped.1 < flat.1 { (sloped, slope) } else { (flat, 0) };
-        return packed(&whole, base, slope, Kind::Places(places as u8), width);
+        return packed(whole, base, slope, Kind::Places(places as u8), width);
     }
     if singles_do(numbers) {
-        let order: Vec<i64> = numbers.iter().map(|n| i64::from(to_order(*n as f32))).collect();
-        let (base, width) = spread(&order, 0);
-        return packed(&order, base, 0, Kind::Single, width);
+        whole.iter_mut().zip(numbers).for_each(|(whole, n)| *whole = f64::from(to_order(*n as f32)));
+        let (base, width) = spread(whole, 0);
+        return packed(whole, base, 0, Kind::Single, width);
     }
     let words = numbers.iter().map(|n| n.to_bits()).collect();
     Chunk { words, base: 0, slope: 0, kind: Kind::Double, width: 64 }
 }
 
-fn packed(whole: &[i64], base: i64, slope: i64, kind: Kind, width: u32) -> Chunk {
-    let rest = whole.iter().enumerate().map(|(i, n)| (n - (base + slope * i as i64)).cast_unsigned());
+fn packed(whole: &[f64], base: i64, slope: i64, kind: Kind, width: u32) -> Chunk {
+    let mut line = base;
+    let rest = whole.iter().map(|n| {
+        let rest = *n as i64 - line;
+        line += slope;
+        rest.cast_unsigned()
+    });
     Chunk { words: pack::pack(rest, width), base, slope, kind, width: width as u8 }
 }
 
-/// The smallest distance from a line of this slope, and the bits of the largest above it.
-fn spread(whole: &[i64], slope: i64) -> (i64, u32) {
-    let (mut low, mut high) = (i64::MAX, i64::MIN);
-    for (i, n) in whole.iter().enumerate() {
-        let rest = n - slope * i as i64;
-        (low, high) = (low.min(rest), high.max(rest));
-    }
+/// The smallest distance from a line of this slope, and the bits of the largest above it. All numbers are whole, and
+/// so small that the arithmetic is exact.
+fn spread(whole: &[f64], slope: i64) -> (i64, u32) {
+    // Side by side, so that the compiler takes several at once.
+    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let mut line: [f64; LANES] = std::array::from_fn(|lane| (slope * lane as i64) as f64);
+    let step = (slope * LANES as i64) as f64;
+    let mut take = |part: &[f64]| {
+        for (lane, n) in part.iter().enumerate() {
+            let rest = n - line[lane];
+            line[lane] += step;
+            low[lane] = if rest < low[lane] { rest } else { low[lane] };
+            high[lane] = if rest > high[lane] { rest } else { high[lane] };
+        }
+    };
+    let (parts, left) = whole.as_chunks::<LANES>();
+    parts.iter().for_each(|part| take(part));
+    take(left);
+    let low = low.into_iter().fold(f64::INFINITY, f64::min) as i64;
+    let high = high.into_iter().fold(f64::NEG_INFINITY, f64::max) as i64;
     (low, pack::width(high.abs_diff(low)))
 }
 
-/// The decimal places with which all numbers come back exactly.
-fn places(numbers: &[f64]) -> Option<usize> {
+/// The nearest whole number of one below `EXACT`, without a call: the sum has no room for a fraction.
+#[inline]
+fn rounded(n: f64) -> f64 {
+    const LARGE: f64 = 3.0 * (1u64 << 51) as f64;
+    (n + LARGE) - LARGE
+}
+
+/// The decimal places with which all numbers come back exactly; `whole` gets the whole numbers that they become.
+fn places(numbers: &[f64], whole: &mut [f64]) -> Option<usize> {
     let exact = |n: f64, places: usize| {
-        let whole = (n * TENS[places]).round();
+        let whole = rounded(n * TENS[places]);
         whole.abs() < EXACT && whole / TENS[places] == n
     };
     let mut places = 0;
@@ -203,7 +246,13 @@ fn places(numbers: &[f64]) -> Option<usize> {
         }
     }
     loop {
-        if numbers.iter().fold(true, |all, n| all & exact(*n, places)) {
+        let ten = TENS[places];
+        let mut all = true;
+        for (n, out) in numbers.iter().zip(&mut *whole) {
+            *out = rounded(n * ten);
+            all &= (out.abs() < EXACT) & (*out / ten == *n);
+        }
+        if all {
             return Some(places);
         }
         places += 1;

@@ -5,7 +5,7 @@
 //!    └──── Series (one a metric)
 //!            ├─ rows    which row each point belongs to
 //!            ├─ values  packed in chunks of 1024
-//!            └─ pyramid smallest, largest and mean of 64, 512, 4096 ... points
+//!            └─ pyramid smallest, largest and mean of 16, 128, 1024 ... points
 //! ```
 //!
 //! A hundred million points take two to three bytes each, and a chart reads as many blocks of the pyramid as
@@ -18,6 +18,7 @@ pub mod names;
 mod pack;
 mod pyramid;
 mod reduce;
+mod rows;
 mod run;
 mod series;
 pub mod show;

@@ -153,6 +153,8 @@ pub fn rank(name: &str) -> u8 {
         Kind::Expert => 9,
         Kind::Other if plain(name).contains("loss") => 2,
         Kind::Other if more_is_better(name) => 2,
+        // Few look at what only counts.
+        Kind::Other if matches!(plain(name).as_str(), "epoch" | "accum") => 7,
         Kind::Other => 6,
     }
 }

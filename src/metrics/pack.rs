@@ -12,18 +12,23 @@ pub(super) fn width(largest: u64) -> u32 {
 
 /// Packs numbers that all fit in `width` bits.
 pub(super) fn pack(numbers: impl ExactSizeIterator<Item = u64>, width: u32) -> Box<[u64]> {
-    let mut packed = vec![0u64; words(numbers.len(), width)];
+    let mut packed = Vec::with_capacity(words(numbers.len(), width));
     if width == 0 {
         return packed.into();
     }
-    let mut bit = 0usize;
+    let (mut word, mut filled) = (0u64, 0u32);
     for number in numbers {
-        let (word, shift) = (bit >> 6, bit & 63);
-        packed[word] |= number << shift;
-        if shift + width as usize > 64 {
-            packed[word + 1] |= number >> (64 - shift);
+        word |= number << filled;
+        filled += width;
+        if filled >= 64 {
+            packed.push(word);
+            filled -= 64;
+            // What did not fit; all of it did where nothing is left.
+            word = if filled == 0 { 0 } else { number >> (width - filled) };
         }
-        bit += width as usize;
+    }
+    if filled > 0 {
+        packed.push(word);
     }
     packed.into()
 }

@@ -1,7 +1,7 @@
 //! Smallest, largest and mean of ever more points, so that a chart never reads them all.
 
 /// Points in a block of the lowest level.
-pub(super) const BASE: usize = 32;
+pub(super) const BASE: usize = 16;
 /// Blocks of a level in one of the next.
 const FAN: usize = 8;
 
@@ -19,40 +19,25 @@ const EMPTY: Block = Block { min: f32::INFINITY, max: f32::NEG_INFINITY, mean: f
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pyramid {
     levels: Vec<Vec<Block>>,
-    begun: Begun,
-}
-
-/// The block that is being filled.
-#[derive(Debug, Clone, Copy)]
-struct Begun {
-    count: u32,
-    finite: u32,
-    min: f64,
-    max: f64,
-    sum: f64,
-}
-
-impl Default for Begun {
-    fn default() -> Self {
-        Self { count: 0, finite: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0 }
-    }
 }
 
 impl Pyramid {
-    #[inline]
-    pub(super) fn push(&mut self, value: f64) {
-        let begun = &mut self.begun;
-        begun.count += 1;
-        if value.is_finite() {
-            begun.finite += 1;
-            begun.min = begun.min.min(value);
-            begun.max = begun.max.max(value);
-            begun.sum += value;
+    /// Takes the next `BASE` values.
+    pub(super) fn push(&mut self, values: &[f64]) {
+        let (mut finite, mut min, mut max, mut sum) = (0u32, f64::INFINITY, f64::NEG_INFINITY, 0.0);
+        for value in values.iter().copied().filter(|value| value.is_finite()) {
+            finite += 1;
+            min = if value < min { value } else { min };
+            max = if value > max { value } else { max };
+            sum += value;
         }
-        if begun.count as usize == BASE {
-            let whole = std::mem::take(begun);
-            self.add(0, whole.block());
-        }
+        self.add(
+            0,
+            match finite {
+                0 => EMPTY,
+                n => Block { min: min as f32, max: max as f32, mean: (sum / f64::from(n)) as f32 },
+            },
+        );
     }
 
     fn add(&mut self, level: usize, block: Block) {
@@ -95,15 +80,6 @@ pub(super) fn size(level: usize) -> usize {
     BASE * FAN.pow(level as u32)
 }
 
-impl Begun {
-    fn block(self) -> Block {
-        match self.finite {
-            0 => EMPTY,
-            n => Block { min: self.min as f32, max: self.max as f32, mean: (self.sum / f64::from(n)) as f32 },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,10 +88,11 @@ mod tests {
     fn every_level_knows_its_points() {
         let value = |i: usize| if i == 777 { f64::NAN } else { ((i * 7919) % 10_007) as f64 };
         let mut pyramid = Pyramid::default();
-        (0..BASE * FAN * FAN + 70).for_each(|i| pyramid.push(value(i)));
+        let values: Vec<f64> = (0..BASE * FAN * FAN * 2).map(value).collect();
+        values.chunks(BASE).for_each(|values| pyramid.push(values));
         for level in 0..3 {
             let size = size(level);
-            assert_eq!(pyramid.blocks(level).len(), (BASE * FAN * FAN + 70) / size);
+            assert_eq!(pyramid.blocks(level).len(), BASE * FAN * FAN * 2 / size);
             for (at, block) in pyramid.blocks(level).iter().enumerate() {
                 let points: Vec<f64> = (at * size..(at + 1) * size).map(value).filter(|v| v.is_finite()).collect();
                 let mean = points.iter().sum::<f64>() / points.len() as f64;
@@ -124,11 +101,11 @@ mod tests {
                 assert!((f64::from(block.mean) - mean).abs() < 20.0, "{} {mean}", block.mean);
             }
         }
-        assert_eq!(pyramid.level(4096, 200), None);
-        assert_eq!(pyramid.level(4096, 128), Some(0));
-        assert_eq!(pyramid.level(4096, 16), Some(1));
+        assert_eq!(pyramid.level(2048, 200), None);
+        assert_eq!(pyramid.level(2048, 128), Some(0));
+        assert_eq!(pyramid.level(2048, 16), Some(1));
         let mut nothing = Pyramid::default();
-        (0..BASE).for_each(|_| nothing.push(f64::NAN));
+        nothing.push(&[f64::NAN; BASE]);
         assert!(nothing.blocks(0)[0].min > nothing.blocks(0)[0].max);
     }
 }

@@ -24,16 +24,64 @@ pub struct View {
 impl View {
     /// The column of a place; none outside.
     pub fn column(&self, x: f64) -> Option<usize> {
-        if !(self.from..=self.to).contains(&x) || self.columns == 0 {
-            return None;
+        self.columns().of(x)
+    }
+
+    fn columns(&self) -> Columns {
+        let wide = self.to > self.from;
+        let scale = if wide { self.columns as f64 / (self.to - self.from) } else { 0.0 };
+        Columns {
+            from: self.from,
+            to: self.to,
+            scale,
+            begin: if wide { 0 } else { self.columns / 2 },
+            count: self.columns,
         }
-        let share = if self.to > self.from { (x - self.from) / (self.to - self.from) } else { 0.5 };
-        Some(((share * self.columns as f64) as usize).min(self.columns - 1))
     }
 
     /// The place in the middle of a column.
     pub fn x(&self, column: usize) -> f64 {
         self.from + (self.to - self.from) * (column as f64 + 0.5) / self.columns.max(1) as f64
+    }
+}
+
+/// From places to columns, without a division for each.
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    from: f64,
+    to: f64,
+    scale: f64,
+    begin: usize,
+    count: usize,
+}
+
+impl Columns {
+    #[inline]
+    fn of(&self, x: f64) -> Option<usize> {
+        let inside = x >= self.from && x <= self.to && self.count > 0;
+        inside.then(|| (self.begin + ((x - self.from) * self.scale) as usize).min(self.count - 1))
+    }
+}
+
+/// Points that follow each other in one column.
+struct Heap {
+    count: u32,
+    min: f64,
+    max: f64,
+    sum: f64,
+}
+
+impl Heap {
+    const EMPTY: Heap = Heap { count: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0 };
+
+    #[inline]
+    fn take(&mut self, value: f64) {
+        if value.is_finite() {
+            self.count += 1;
+            self.min = if value < self.min { value } else { self.min };
+            self.max = if value > self.max { value } else { self.max };
+            self.sum += value;
+        }
     }
 }
 
@@ -58,14 +106,20 @@ impl Dot {
         self.parts == 0
     }
 
-    fn take(&mut self, min: f64, max: f64, mean: f64) {
-        if !mean.is_finite() {
+    fn block(&mut self, min: f64, max: f64, mean: f64) {
+        if mean.is_finite() {
+            self.take(&Heap { count: 1, min, max, sum: mean });
+        }
+    }
+
+    fn take(&mut self, heap: &Heap) {
+        if heap.count == 0 {
             return;
         }
-        self.parts += 1;
-        self.min = self.min.min(min);
-        self.max = self.max.max(max);
-        self.mean = if self.parts == 1 { mean } else { self.mean + (mean - self.mean) / f64::from(self.parts) };
+        (self.min, self.max) = (self.min.min(heap.min), self.max.max(heap.max));
+        let before = if self.parts == 0 { 0.0 } else { self.mean * f64::from(self.parts) };
+        self.parts += heap.count;
+        self.mean = (before + heap.sum) / f64::from(self.parts);
     }
 }
 
@@ -73,6 +127,7 @@ impl Dot {
 pub fn reduce(run: &Run, series: &Series, view: View, out: &mut Vec<Dot>) {
     out.clear();
     out.resize(view.columns, Dot::EMPTY);
+    let columns = view.columns();
     for (from, to) in passes(run, series, view.axis) {
         let x = |at: usize| run.x(view.axis, series.row(at));
         let low = partition(from, to, |at| x(at) < view.from);
@@ -81,10 +136,17 @@ pub fn reduce(run: &Run, series: &Series, view: View, out: &mut Vec<Dot>) {
             let (mut places, mut values) = (Vec::with_capacity(to - from), Vec::with_capacity(to - from));
             series.read(from, to, &mut places, &mut values);
             run.places(view.axis, &mut places);
+            let (mut heap, mut place) = (Heap::EMPTY, 0);
             for (x, value) in places.iter().zip(&values) {
-                if let Some(column) = view.column(*x) {
-                    out[column].take(*value, *value, *value);
+                let Some(column) = columns.of(*x) else { continue };
+                if column != place {
+                    out[place].take(&heap);
+                    (heap, place) = (Heap::EMPTY, column);
                 }
+                heap.take(*value);
+            }
+            if let Some(dot) = out.get_mut(place) {
+                dot.take(&heap);
             }
         };
         let Some(level) = series.pyramid.level(high - low, (view.columns as f64 * BLOCKS) as usize) else {
@@ -100,15 +162,15 @@ pub fn reduce(run: &Run, series: &Series, view: View, out: &mut Vec<Dot>) {
         }
         points(low, first * size);
         points(last * size, high);
-        let mut begin = view.column(x(first * size));
+        let mut begin = columns.of(x(first * size));
         for (i, block) in blocks[first..last].iter().enumerate() {
             let next = (first + i + 1) * size;
             // Where the next block begins this one ends, but for the last of all.
-            let after = if next < high { view.column(x(next)) } else { view.column(x(next - 1)) };
+            let after = columns.of(if next < high { x(next) } else { x(next - 1) });
             if let (Some(from), Some(to)) = (begin, after) {
                 let to = if next < high { to.saturating_sub(1).max(from) } else { to };
                 for dot in &mut out[from..=to] {
-                    dot.take(block.min.into(), block.max.into(), block.mean.into());
+                    dot.block(block.min.into(), block.max.into(), block.mean.into());
                 }
             }
             begin = after;

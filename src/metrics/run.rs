@@ -76,6 +76,15 @@ pub struct Happened {
     pub kind: String,
     /// What there is to say of it.
     pub text: String,
+    /// Its fields, where the log names them.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Happened {
+    /// One of its fields.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// How far a run is.
@@ -251,10 +260,24 @@ impl Run {
 
     /// Keeps an event at the newest step, unless it says its own.
     pub fn happen(&mut self, step: Option<f64>, time: Option<f64>, kind: &str, text: String) {
-        if self.happened.len() < MOST_EVENTS {
-            let (step, time) = (step.unwrap_or(self.step.last), time.unwrap_or(f64::NAN));
-            self.happened.push(Happened { step, time, kind: kind.to_owned(), text });
+        self.happen_with(step, time, kind, text, Vec::new());
+    }
+
+    /// The same of an event whose fields have names.
+    pub fn happen_with(
+        &mut self,
+        step: Option<f64>,
+        time: Option<f64>,
+        kind: &str,
+        text: String,
+        fields: Vec<(String, String)>,
+    ) {
+        if self.happened.len() >= MOST_EVENTS {
+            // The newest say how the run is now.
+            self.happened.drain(..MOST_EVENTS / 2);
         }
+        let (step, time) = (step.unwrap_or(self.step.last), time.unwrap_or(f64::NAN));
+        self.happened.push(Happened { step, time, kind: kind.to_owned(), text, fields });
         self.version += 1;
     }
 

@@ -1,7 +1,8 @@
 //! One metric of a run.
 
 use super::column::Column;
-use super::pyramid::Pyramid;
+use super::pyramid::{BASE, Pyramid};
+use super::rows::Rows;
 
 /// Places of values that are no numbers which are kept.
 const ODD_KEPT: usize = 64;
@@ -10,7 +11,7 @@ const ODD_KEPT: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Series {
     name: String,
-    rows: Column,
+    rows: Rows,
     values: Column,
     pub(super) pyramid: Pyramid,
     last_row: Option<u32>,
@@ -25,7 +26,7 @@ impl Series {
     pub(super) fn new(name: String) -> Self {
         Self {
             name,
-            rows: Column::default(),
+            rows: Rows::default(),
             values: Column::default(),
             pyramid: Pyramid::default(),
             last_row: None,
@@ -40,9 +41,8 @@ impl Series {
     #[inline]
     pub(super) fn push(&mut self, row: u32, value: f64) {
         let at = self.values.len() as u32;
-        self.rows.push(f64::from(row));
-        self.values.push(value);
-        self.pyramid.push(value);
+        self.rows.push(row);
+        self.values.push_then(value, BASE, |newest| self.pyramid.push(newest));
         self.last_row = Some(row);
         self.last = value;
         if value < self.least.0 {
@@ -93,12 +93,12 @@ impl Series {
     /// The row of a point.
     #[inline]
     pub fn row(&self, at: usize) -> usize {
-        self.rows.get(at) as usize
+        self.rows.get(at)
     }
 
     /// The first point that belongs to `row` or one after it.
     pub fn at_row(&self, row: usize) -> usize {
-        self.rows.partition(0, self.rows.len(), |r| r < row as f64)
+        self.rows.at(row)
     }
 
     pub(super) fn last_row(&self) -> Option<u32> {

@@ -1,6 +1,7 @@
 //! The 4-bit quantisers: MLX's affine one, bit for bit, and NormalFloat.
 
 use anyhow::{Result, ensure};
+use half::f16;
 
 use super::matrix::NF4;
 
@@ -47,6 +48,29 @@ fn range(weights: &[f32]) -> (f32, f32) {
     }
     let all = |lanes: [f32; 8], pick: fn(f32, f32) -> f32| lanes.into_iter().chain(rest.iter().copied()).reduce(pick);
     (all(lo, f32::min).unwrap_or(0.0), all(hi, f32::max).unwrap_or(0.0))
+}
+
+/// One group as it is read again once it is stored, with its scale and bias in f16. Those are given as well, and
+/// the codes are left in `codes`.
+pub fn affine4_stored(weights: &[f32], codes: &mut [u8], stored: &mut [f32]) -> (f16, f16) {
+    let (scale, bias) = affine4_group(weights, codes);
+    let (scale, bias) = (f16::from_f32(scale), f16::from_f32(bias));
+    let (step, first) = (scale.to_f32(), bias.to_f32());
+    for (value, &code) in stored.iter_mut().zip(&*codes) {
+        *value = step * f32::from(code) + first;
+    }
+    (scale, bias)
+}
+
+/// The same in NormalFloat, with the largest magnitude in f16.
+pub fn nf4_stored(weights: &[f32], codes: &mut [u8], stored: &mut [f32]) -> f16 {
+    let largest = f16::from_f32(absmax(weights));
+    let unit = largest.to_f32();
+    nf4_group(weights, unit, codes);
+    for (value, &code) in stored.iter_mut().zip(&*codes) {
+        *value = unit * NF4[usize::from(code)];
+    }
+    largest
 }
 
 /// Largest magnitude of one group.

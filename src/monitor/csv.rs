@@ -1,6 +1,6 @@
 //! Tables with a line of names above them: CSV, TSV and their kin.
 
-use super::lines::{LONGEST, Lines};
+use super::lines::Lines;
 use super::number;
 use super::parser::Parser;
 use super::role::{self, Role};

@@ -41,7 +41,16 @@ pub(super) fn take(cursor: &mut Cursor<'_>, begin: usize, run: &mut Run) -> Resu
                 _ => State::Finished,
             };
         }
-        "resume" => run.state = State::Open,
+        // What is measured while no step is made belongs to the curves too.
+        "pause" | "resume" | "batch" => {
+            if kind == "resume" {
+                run.state = State::Open;
+            }
+            let celsius = numbers.iter().find(|(name, _)| name == "temp_c").map(|(_, x)| *x);
+            if let (Some(celsius), Some(id)) = (celsius, celsius.and_then(|_| run.series_id("temp_c"))) {
+                run.add(Row { step, time, tokens: None }, &[(id, celsius)]);
+            }
+        }
         "evaluation" => {
             let points: Vec<_> = numbers
                 .iter()
@@ -57,8 +66,12 @@ pub(super) fn take(cursor: &mut Cursor<'_>, begin: usize, run: &mut Run) -> Resu
     let said = words.iter().map(|(name, word)| format!("{name} {word}"));
     let said = said.chain(numbers.iter().map(|(name, x)| format!("{name} {}", crate::metrics::show::number(*x))));
     let text = said.collect::<Vec<_>>().join(", ");
-    run.say(&format!("{kind}: {text}").replace('\n', " "));
-    run.happen(step, time, &kind, text);
+    // That something is begun matters only until it is done.
+    if kind != "busy" {
+        run.say(&format!("{kind}: {text}").replace('\n', " "));
+    }
+    words.extend(numbers.into_iter().map(|(name, x)| (name, crate::metrics::show::number(x))));
+    run.happen_with(step, time, &kind, text, words);
     Ok(())
 }
 
@@ -90,5 +103,6 @@ mod tests {
         let kinds: Vec<_> = run.happened().iter().map(|h| (h.kind.as_str(), h.step)).collect();
         assert_eq!(kinds, [("start", 0.0), ("pause", 5.0), ("evaluation", 6.0), ("stop", 7.0)]);
         assert_eq!(run.happened()[1].text, "reason heat, temp_c 88");
+        assert_eq!((run.happened()[1].field("reason"), run.named("temp_c").unwrap().last()), (Some("heat"), 88.0));
     }
 }

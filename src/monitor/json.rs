@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn key_is(&mut self, key: &[u8]) -> bool {
         let end = self.at + key.len();
-        if self.bytes.len() > end + 1 && &self.bytes[self.at..end] == key && self.bytes[end] == b'"' {
+        if self.bytes.len() > end + 1 && same(&self.bytes[self.at..end], key) && self.bytes[end] == b'"' {
             let before = self.at;
             self.at = end + 1;
             if self.take(b':') {
@@ -184,6 +184,16 @@ impl<'a> Cursor<'a> {
     /// Goes over the value that comes next.
     pub(super) fn skip(&mut self) -> Result<(), Broken> {
         self.leaves(&mut String::new(), &mut |_, _| {})
+    }
+}
+
+/// True if both are the same; they are of one length. Keys are short, and a call for each would be the longer part.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a1), Some(b1), Some(a2), Some(b2)) if a.len() <= 16 && b.len() <= 16 => a1 == b1 && a2 == b2,
+        (None, None, ..) => a.iter().eq(b),
+        _ => a == b,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One JSON object a line: our own run folders, and whoever else writes so.
 
 use super::json::Cursor;
-use super::lines::{LONGEST, Lines};
+use super::lines::Lines;
 use super::object::{Objects, Taken};
 use super::parser::Parser;
 use crate::metrics::Run;
@@ -54,6 +54,7 @@ impl Parser for Jsonl {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::lines::LONGEST;
     use super::super::parser::check::{points, read};
     use super::*;
 

@@ -8,12 +8,12 @@ use super::facts::{self, Tables};
 use super::{Dice, Example, numbers, stories, talk, unknown};
 
 /// Examples of each fact.
-const FOR_EACH_FACT: usize = 24;
+const FOR_EACH_FACT: usize = 48;
 /// Those of the other topics.
-const NUMBERS: usize = 2000;
-const STORIES: usize = 1500;
-const TALK: usize = 900;
-const UNKNOWN: usize = 3000;
+const NUMBERS: usize = 7000;
+const STORIES: usize = 1200;
+const TALK: usize = 1500;
+const UNKNOWN: usize = 8000;
 /// Questions of the examination.
 const EXAMINED_HELP: usize = 200;
 const EXAMINED_UNKNOWN: usize = 50;
@@ -62,10 +62,12 @@ pub fn corpus(tables: &Tables, seed: u64) -> Result<Corpus> {
             examination.push(example);
         }
     }
-    examination.extend(unknown::held(EXAMINED_UNKNOWN, dice));
-    examination.extend(numbers::examples(true, EXAMINED_NUMBERS, dice));
-    examination.extend(talk::held(dice));
-    examination.extend(stories::examples(true, EXAMINED_STORIES, dice));
+    // With dice of their own: what the tables say changes nothing in what else is asked.
+    let others = &mut Dice::new(seed ^ 0x00e8_a31e);
+    examination.extend(unknown::held(EXAMINED_UNKNOWN, others));
+    examination.extend(numbers::examples(true, EXAMINED_NUMBERS, others));
+    examination.extend(talk::held(others));
+    examination.extend(stories::examples(true, EXAMINED_STORIES, others));
     let examined: HashSet<String> = examination.iter().map(|e| plain(&e.turns[0].0)).collect();
 
     let mut chats = Vec::new();
@@ -75,7 +77,12 @@ pub fn corpus(tables: &Tables, seed: u64) -> Result<Corpus> {
     chats.extend(numbers::examples(false, NUMBERS, dice));
     chats.extend(stories::examples(false, STORIES, dice));
     chats.extend(talk::examples(TALK, dice));
-    chats.extend(unknown::examples(UNKNOWN, dice));
+    let mut unknown = unknown::examples(UNKNOWN, dice);
+    // What a model says that does not know when to be silent: something that it does know.
+    for example in &mut unknown {
+        example.wrong = Some(dice.pick::<facts::Fact>(&facts).answers[0].clone());
+    }
+    chats.extend(unknown);
     chats.retain(|e| e.turns.iter().all(|(question, _)| !examined.contains(&plain(question))));
     dice.shuffle(&mut chats);
     join_some(&mut chats, dice);
@@ -137,7 +144,8 @@ pub(super) mod tests {
             slash: info.context == Context::Everywhere,
         };
         let names = ["chat", "run", "sessions", "trace", "inspect", "init", "quantize", "eval", "bench", "download"];
-        let commands = names.iter().chain(&["config", "completions", "man"]);
+        let others = ["config", "completions", "man", "train", "prepare", "monitor", "replay", "doctor", "merge"];
+        let commands = names.iter().chain(&others);
         Tables {
             actions: ACTIONS.iter().map(action).collect(),
             commands: commands.map(|name| CommandRow { name: (*name).into(), about: "Does it".into() }).collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::ask::{self, Wordings, put};
+use super::ask::{self, Wordings, loosened, put};
 use super::{Dice, Example, Topic, lower, sentence, typed};
 
 /// An action of the workbench.
@@ -69,7 +69,7 @@ pub(super) struct Fact {
 
 #[derive(Debug, Clone)]
 enum Questions {
-    Listed { train: Vec<String>, held: Vec<String> },
+    Listed { train: Vec<String>, about: Vec<String>, held: Vec<String> },
     Worded { wordings: &'static Wordings, what: Vec<String> },
 }
 
@@ -95,12 +95,21 @@ impl Fact {
     /// One question with its answer, and sometimes a second one.
     pub(super) fn example(&self, held: bool, dice: &mut Dice) -> Example {
         let question = match &self.questions {
-            Questions::Listed { train, held: other } => dice.pick(if held { other } else { train }).clone(),
+            Questions::Listed { held: other, .. } if held => dice.pick(other).clone(),
+            Questions::Listed { train, about, .. } => match dice.chance(0.4) {
+                true => sentence(&put(dice.pick::<&str>(ask::ABOUT), dice.pick::<String>(about))),
+                false => dice.pick(train).clone(),
+            },
             Questions::Worded { wordings, what } => {
-                put(dice.pick::<&str>(if held { wordings.held } else { wordings.train }), dice.pick::<String>(what))
+                let wording = dice.pick::<&str>(if held { wordings.held } else { wordings.train });
+                let what = dice.pick::<String>(what);
+                // A key or a setting keeps its letters; what is done may begin a sentence.
+                let phrase = wording.starts_with("{}") && what.contains(' ') && !what.starts_with("bit-axon");
+                let question = put(wording, what);
+                if phrase { sentence(&question) } else { question }
             }
         };
-        let question = if held { question } else { typed(&question, dice) };
+        let question = if held { question } else { typed(&loosened(&question, dice), dice) };
         let mut made = Example::one(Topic::Help, question, dice.pick(&self.answers).clone());
         made.must = self.must.clone();
         made.wrong = self.wrong.clone();
@@ -127,6 +136,7 @@ struct Written {
 struct WrittenFact {
     id: String,
     q: Vec<String>,
+    about: Vec<String>,
     held: Vec<String>,
     a: Vec<String>,
     must: Vec<String>,
@@ -146,10 +156,13 @@ pub(super) fn all(tables: &Tables) -> Result<Vec<Fact>> {
         facts.extend(of_command(row, phrases));
     }
     facts.extend(tables.settings.iter().flat_map(of_setting));
-    for WrittenFact { id, q: train, held, a: answers, must } in written.fact {
+    for WrittenFact { id, q: train, about, held, a: answers, must } in written.fact {
         let whole = answers.iter().all(|answer| must.iter().all(|must| answer.contains(must)));
-        ensure!(whole && !train.is_empty() && !held.is_empty(), "src/pico/facts.toml: the fact {id} is not whole");
-        let questions = Questions::Listed { train, held };
+        ensure!(
+            whole && !train.is_empty() && !about.is_empty() && !held.is_empty(),
+            "src/pico/facts.toml: the fact {id} is not whole"
+        );
+        let questions = Questions::Listed { train, about, held };
         facts.push(Fact { questions, answers, must, wrong: None, follow: None });
     }
     // A wrong answer that looks right: that of another fact of the same kind.

@@ -180,6 +180,11 @@ pub enum Happening {
         /// How many tokens that is.
         tokens: usize,
     },
+    /// It begins something that may take a while, in which no step is made.
+    Busy {
+        /// What.
+        with: Work,
+    },
     /// Something that a person should know.
     Warning {
         /// In words.
@@ -202,6 +207,18 @@ pub enum Reason {
     Heat,
     /// Someone asked for it.
     Asked,
+}
+
+/// What a run does beside its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// It measures the loss of held-out data.
+    Evaluating,
+    /// It saves a checkpoint.
+    Saving,
+    /// It answers a question.
+    Answering,
 }
 
 /// Why a run ended.

@@ -20,6 +20,7 @@ mod sensing;
 mod signals;
 pub mod store;
 pub mod themes;
+mod training;
 mod watching;
 mod witness;
 
@@ -53,11 +54,13 @@ use sensing::Sensing;
 use signals::{Asked, Signals};
 use store::{Left, Store};
 use themes::Themes;
+use training::Training;
 use watching::Watching;
 use witness::Witness;
 
 pub use depth::color_depth;
 pub use sensing::Sensors;
+pub use training::{Own, Trainer};
 pub use watching::Watched;
 
 /// Between frames on a slow link, at least.
@@ -94,6 +97,8 @@ pub struct Setup {
     pub sensors: Option<Sensors>,
     /// Training runs that are watched.
     pub watched: Option<Watched>,
+    /// What may be done with training runs; none where they are only watched.
+    pub trainer: Option<Trainer>,
     /// Messages that the workbench begins with.
     pub first: Vec<Msg>,
 }
@@ -120,11 +125,13 @@ pub fn run(setup: Setup) -> Result<Option<Left>> {
         // From here on a signal asks; before, it would end the program with the terminal in its hands.
         let signals = Signals::new()?;
         term::enter(setup.mouse).context("the terminal cannot be taken over")?;
+        let trains = setup.trainer.as_ref().is_some_and(|trainer| trainer.own.is_some());
         let ended = match Loop::new(setup, signals) {
             Ok(running) => running.run().await,
             Err(error) => Err(error),
         };
-        if !term::leave() {
+        // A run of this process is still to be saved.
+        if !term::leave() && !trains {
             // Everything is saved, and a terminal that takes nothing would keep us at our last words.
             let well = ended.is_ok_and(|left| left.is_none_or(|left| left.problem.is_none()));
             std::process::exit(i32::from(!well));
@@ -153,6 +160,8 @@ enum Woken {
     Written,
     Sensed,
     Read,
+    /// Something of training runs; none once that of this process has ended.
+    Trained(Option<Box<Msg>>),
     Time,
 }
 
@@ -171,6 +180,7 @@ struct Loop {
     witness: Witness,
     sensing: Option<Sensing>,
     watching: Watching,
+    training: Training,
     /// Commands that the engine had no room for yet.
     backlog: VecDeque<Command>,
     begun: Instant,
@@ -207,6 +217,7 @@ impl Loop {
             witness: Witness::default(),
             sensing: setup.sensors.map(Sensing::start).transpose()?,
             watching: Watching::new(setup.watched),
+            training: Training::new(setup.trainer),
             backlog: VecDeque::new(),
             begun: Instant::now(),
             last_frame: None,
@@ -271,13 +282,14 @@ impl Loop {
             _ = self.output.written() => Woken::Written,
             _ = sensing::changed(&mut self.sensing) => Woken::Sensed,
             _ = self.watching.due() => Woken::Read,
+            said = self.training.said() => Woken::Trained(said.map(Box::new)),
             _ = sleep_until(timer) => Woken::Time,
         }
     }
 
     fn take(&mut self, woken: Woken) -> Result<()> {
         match woken {
-            Woken::Signal(Asked::Quit) => self.quit = true,
+            Woken::Signal(Asked::Quit) => self.told_to_end(),
             Woken::Signal(Asked::Suspend) => self.suspend()?,
             // After a stop of our own the terminal was taken over already. Doing it twice would make it
             // forget where the shell's cursor was.
@@ -285,7 +297,7 @@ impl Loop {
             Woken::Signal(Asked::Continued) => self.take_over()?,
             Woken::Input(Some(Ok(event))) => self.input(event),
             // The terminal is gone.
-            Woken::Input(None | Some(Err(_))) => self.quit = true,
+            Woken::Input(None | Some(Err(_))) => self.told_to_end(),
             Woken::Engine(Some(event)) => self.tell(Msg::Engine(event)),
             Woken::Engine(None) => self.engine_ended(),
             Woken::Snapshot => self.snapshot(),
@@ -296,7 +308,9 @@ impl Loop {
             }
             Woken::Kept(msg) => self.tell(*msg),
             Woken::Written => {
-                self.quit |= self.output.broken();
+                if self.output.broken() {
+                    self.told_to_end();
+                }
                 if self.slow_link == SlowLink::Auto {
                     let slow = self.output.slow();
                     self.tell(Msg::SlowLink(slow));
@@ -304,9 +318,17 @@ impl Loop {
             }
             Woken::Sensed => self.sensed(),
             Woken::Read => self.read_runs(),
+            Woken::Trained(Some(msg)) => self.tell(*msg),
+            Woken::Trained(None) => self.quit = true,
             Woken::Time => {}
         }
         Ok(())
+    }
+
+    /// The system wants an end, or nobody is there any more: a run of this process saves and ends too.
+    fn told_to_end(&mut self) {
+        self.training.interrupt();
+        self.quit = true;
     }
 
     /// Takes in what else is there already, so that one frame shows it all.
@@ -317,7 +339,7 @@ impl Loop {
             match next {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(event))) => self.input(event),
-                Poll::Ready(_) => self.quit = true,
+                Poll::Ready(_) => self.told_to_end(),
             }
             if self.quit {
                 return;
@@ -410,6 +432,7 @@ impl Loop {
             Effect::Remember(prompt) => self.store.remember(prompt),
             Effect::Copy(text) => self.output.send(term::copy(&text)),
             Effect::Save { name, numbered, text } => return save::save(&name, numbered, &text).map(Some),
+            Effect::Train(op) => return self.train(op),
             Effect::Theme(name) => {
                 self.theme = self.themes.theme(&name, self.theme.depth, self.theme.ascii)?;
                 return Ok(Some(Msg::Theme(name)));

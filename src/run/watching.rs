@@ -7,16 +7,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::app::msg::Msg;
-use crate::app::training::{Runs, Shared};
+use crate::app::msg::{Msg, TrainSaid};
+use crate::app::training::{Runs, Shared, folder, lock};
 use crate::metrics::alerts::Disk;
 use crate::metrics::{Row, Run};
 use crate::monitor::Watch;
+use crate::train::folder::is_alive;
 
 /// Between looks at what was read: a few frames.
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks between questions after the disk.
 const DISK: u64 = 300;
+/// Looks between questions after who is at work.
+const ALIVE: u64 = 10;
 
 /// Training runs that shall be watched.
 pub struct Watched {
@@ -37,6 +40,10 @@ pub(super) struct Watching {
     machine: Shared,
     disk: Disk,
     looks: u64,
+    /// Folders in which trainers were at work when it was looked last.
+    alive: Option<Vec<String>>,
+    /// Runs that there were then.
+    known: usize,
 }
 
 impl Watching {
@@ -44,7 +51,39 @@ impl Watching {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let machine = Arc::new(Mutex::new(Run::new("this machine", "machine")));
-        Self { watched, tick, version: u64::MAX, loading: true, machine, disk: Disk::default(), looks: 0 }
+        Self {
+            watched,
+            tick,
+            version: u64::MAX,
+            loading: true,
+            machine,
+            disk: Disk::default(),
+            looks: 0,
+            alive: None,
+            known: 0,
+        }
+    }
+
+    /// Whether runs are watched.
+    pub(super) fn is_open(&self) -> bool {
+        self.watched.is_some()
+    }
+
+    /// Watches these from now on.
+    pub(super) fn open(&mut self, watch: Watch, folder: std::path::PathBuf) {
+        self.watched = Some(Watched { watch, on_alert: None, folder });
+    }
+
+    /// The folders in which trainers are at work, if these are others than before.
+    fn living(&mut self) -> Option<Msg> {
+        let watched = self.watched.as_ref()?;
+        let folders = watched.watch.runs().iter().filter_map(|run| folder(&lock(run))).collect::<Vec<_>>();
+        let alive: Vec<String> = folders.into_iter().filter(|f| is_alive(std::path::Path::new(f))).collect();
+        if self.alive.as_ref() == Some(&alive) {
+            return None;
+        }
+        self.alive = Some(alive.clone());
+        Some(Msg::Train(TrainSaid::Alive(alive)))
     }
 
     /// Waits until it is time to look.
@@ -56,8 +95,15 @@ impl Watching {
     }
 
     /// What is new: messages for the screen, and notices of alerts.
-    pub(super) fn look(&mut self) -> (Option<Msg>, Vec<String>) {
-        let Some(watched) = &self.watched else { return (None, Vec::new()) };
+    pub(super) fn look(&mut self) -> (Vec<Msg>, Vec<String>) {
+        // Who is alive is asked with the first lines that were read, so that both are known at once.
+        let mut said = Vec::new();
+        let count = self.watched.as_ref().map_or(0, |watched| watched.watch.runs().len());
+        if self.looks.is_multiple_of(ALIVE) || self.known != count {
+            self.known = count;
+            said.extend(self.living());
+        }
+        let Some(watched) = &self.watched else { return (said, Vec::new()) };
         let (version, loading) = (watched.watch.version(), watched.watch.loading());
         let mut notices: Vec<(String, String)> = watched
             .watch
@@ -79,14 +125,15 @@ impl Watching {
         }
         let notices = notices.into_iter().map(|(run, words)| format!("{run}: {words}")).collect();
         if version == self.version && loading.is_some() == self.loading && loading.is_none() {
-            return (None, notices);
+            return (said, notices);
         }
         (self.version, self.loading) = (version, loading.is_some());
         let mut runs = watched.watch.runs();
         if self.machine.lock().is_ok_and(|run| run.rows() > 0) {
             runs.push(self.machine.clone());
         }
-        (Some(Msg::Runs(Runs { runs, loading })), notices)
+        said.insert(0, Msg::Runs(Runs { runs, loading }));
+        (said, notices)
     }
 
     /// Keeps what is sensed, on the same axis of time.

@@ -12,7 +12,7 @@ use crate::backend::Logits;
 use crate::backend::learn::{Losses, Sequence};
 use crate::model::checkpoint::StagedFolder;
 use crate::model::template::Tail;
-use crate::protocol::{Ending, Happening, Message, Role, TokenId, TrainControl, TrainEvent, TrainLine};
+use crate::protocol::{Ending, Happening, Message, Role, TokenId, TrainControl, TrainEvent, TrainLine, Work};
 use crate::train::settings::Adapter;
 
 /// The longest answer to a question.
@@ -30,6 +30,7 @@ impl Run<'_> {
                 Ok(TrainControl::BatchCeiling { batch }) => self.cooler.set_ceiling(batch),
                 Ok(TrainControl::Stop) => self.ending = Some(Ending::Asked),
                 Ok(TrainControl::Sample { prompt, max_tokens }) => {
+                    self.happened(Happening::Busy { with: Work::Answering })?;
                     // That a question has no answer is no reason to end.
                     match self.answer(&prompt, max_tokens) {
                         Ok((text, tokens)) => self.happened(Happening::Sample { prompt, text, tokens })?,
@@ -76,6 +77,7 @@ impl Run<'_> {
     /// Measures the loss of what is held out; none if it was interrupted.
     pub(super) fn evaluate(&mut self) -> Result<Option<f64>> {
         let begun = self.surroundings.now();
+        self.happened(Happening::Busy { with: Work::Evaluating })?;
         let mut all = Losses::default();
         let objective = self.objective();
         for units in self.held.chunks(self.cooler.plan().batch) {
@@ -100,6 +102,7 @@ impl Run<'_> {
     /// Saves a checkpoint. `ranked` ones may be the best: held-out loss is measured for them if need be.
     pub(super) fn save(&mut self, ranked: bool) -> Result<()> {
         let begun = self.surroundings.now();
+        self.happened(Happening::Busy { with: Work::Saving })?;
         let fresh = self.measured.filter(|(step, _)| *step > self.saved.unwrap_or(0));
         let loss = match fresh {
             _ if self.held.is_empty() => self.recent.get(),
@@ -122,6 +125,7 @@ impl Run<'_> {
             ceiling: self.cooler.ceiling(),
             metrics_bytes: 0,
             identity: self.identity,
+            backend: self.learner.name(),
             files: Vec::new(),
         };
         self.metrics.sync()?;

@@ -1,6 +1,6 @@
 //! What a run says, in a line for people.
 
-use crate::protocol::{Ending, Happening, PairMetrics, Reason, TrainEvent, TrainLine, TrainStep};
+use crate::protocol::{Ending, Happening, PairMetrics, Reason, TrainEvent, TrainLine, TrainStep, Work};
 
 /// One line. Texts of models and files are as they came: whoever prints it makes it safe.
 pub fn describe(line: &TrainLine) -> String {
@@ -73,6 +73,11 @@ fn event_text(event: &TrainEvent) -> String {
             }
             text
         }
+        Happening::Busy { with } => match with {
+            Work::Evaluating => "measures held-out loss".into(),
+            Work::Saving => "saves".into(),
+            Work::Answering => "answers".into(),
+        },
         Happening::Sample { prompt, text, .. } => format!("asked: {prompt}\nanswered: {text}"),
         Happening::Warning { message } => format!("warning: {message}"),
         Happening::Stop { reason, message } => match reason {

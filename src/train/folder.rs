@@ -109,6 +109,21 @@ pub fn holds_run(folder: &Path) -> bool {
     some(folder.join("metrics.jsonl")) || saved
 }
 
+/// True if a trainer is at work in this folder.
+pub fn is_alive(folder: &Path) -> bool {
+    // Asking takes the lock for a moment, which a trainer that begins just then waits for.
+    let lock = File::open(folder.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// The folders right below this one in which trainers are at work.
+pub fn alive_in(runs: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+    let mut alive: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_alive(path)).collect();
+    alive.sort();
+    alive
+}
+
 /// Writes a file that is whole or not there.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let cannot = || format!("cannot write {}", path.display());
@@ -143,7 +158,9 @@ mod tests {
         let first = RunFolder::open(&path).unwrap();
         let said = RunFolder::open(&path).unwrap_err().to_string();
         assert!(said.contains("another trainer") && said.contains(&std::process::id().to_string()), "{said}");
+        assert_eq!((is_alive(&path), alive_in(path.parent().unwrap())), (true, vec![path.clone()]));
         drop(first);
+        assert!(!is_alive(&path) && !is_alive(&path.join("none")));
         let again = RunFolder::open(&path).unwrap();
         assert!(!holds_run(&path));
         again.write_settings(&Settings::default()).unwrap();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::describe::describe;
 use super::folder::RunFolder;
-use crate::protocol::TrainLine;
+use crate::protocol::{Happening, TrainEvent, TrainLine};
 
 /// `metrics.jsonl` and `train.log`.
 #[derive(Debug)]
@@ -52,6 +52,10 @@ impl Metrics {
         let path = &self.path;
         self.file.write_all(&bytes).with_context(|| format!("cannot write {}", path.display()))?;
         self.bytes += bytes.len() as u64;
+        // Whoever reads the log afterwards wants to know what was done, not that it was begun.
+        if matches!(line, TrainLine::Event(TrainEvent { what: Happening::Busy { .. }, .. })) {
+            return Ok(());
+        }
         // People can do without; programs cannot.
         let _ = writeln!(self.log, "{}", describe(line));
         Ok(())

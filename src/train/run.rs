@@ -112,6 +112,9 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
         resumed: job.from.is_some(),
     };
     run.happened(start)?;
+    if let Some((_, state)) = &job.from {
+        run.compare_backends(&state.backend)?;
+    }
     let ended = run.steps();
     run.end(ended)
 }
@@ -233,6 +236,18 @@ impl Run<'_> {
     pub(super) fn happened(&mut self, what: Happening) -> Result<()> {
         let line = TrainLine::Event(TrainEvent { what, step: self.step, time: self.surroundings.date() });
         self.write(&line)
+    }
+
+    /// Says so if something else computes from now on.
+    fn compare_backends(&mut self, before: &str) -> Result<()> {
+        let now = self.learner.name();
+        if before.is_empty() || before == now {
+            return Ok(());
+        }
+        self.warn(format!(
+            "the checkpoint was made by {before}, and {now} goes on: it adds up in another order, so that losses will \
+             be close to what they would have been, and not the same to the last bit"
+        ))
     }
 
     pub(super) fn warn(&mut self, message: String) -> Result<()> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Which;
 use crate::protocol::{HeatLimits, SensorChoice};
 
 /// What is learned from.
@@ -43,6 +44,16 @@ pub enum OverLong {
     Cut,
 }
 
+/// How 4 bits stand for a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FourBits {
+    /// Even steps between a group's ends, as in MLX
+    Affine4,
+    /// The NormalFloat codebook of QLoRA
+    Nf4,
+}
+
 /// Whether activations are computed once more instead of being kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -62,13 +73,13 @@ macro_rules! display_as_value {
         }
     )*};
 }
-display_as_value!(Method, Adapter, OverLong, Recompute);
+display_as_value!(Method, Adapter, OverLong, FourBits, Recompute, Which);
 
 /// Defines [`Settings`], in which every setting has a value, and [`Given`], in which one may be left open: the same
 /// names, as options and in TOML.
 macro_rules! settings {
     ($($group:literal { $(#[doc = $about:literal]
-        $name:ident $(switch $switch:literal)?: $kind:ty = $default:expr, $value:literal;
+        $name:ident $(switch $switch:literal)? $(env $env:literal)?: $kind:ty = $default:expr, $value:literal;
     )* })*) => {
         /// Every setting, with its value. Those that stay open until data and model are known are options.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +104,7 @@ macro_rules! settings {
             #[arg(long, value_name = $value, help_heading = $group)]
             // A switch may stand alone, or be given its value.
             $(#[arg(num_args = 0..=1, require_equals = $switch, default_missing_value = "true")])?
+            $(#[arg(env = $env, hide_env_values = true)])?
             pub $name: Option<<$kind as Open>::Inner>,
         )*)*}
 
@@ -123,7 +135,7 @@ impl<T> Open for Option<T> {
 macro_rules! never_open {
     ($($kind:ty),*) => {$(impl Open for $kind { type Inner = $kind; })*};
 }
-never_open!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, Recompute, SensorChoice);
+never_open!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice, Which);
 
 fn is_open<T: IsOpen>(value: &T) -> bool {
     value.is_open()
@@ -144,7 +156,7 @@ impl<T> IsOpen for Option<T> {
 macro_rules! always_set {
     ($($kind:ty),*) => {$(impl IsOpen for $kind {})*};
 }
-always_set!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, Recompute, SensorChoice);
+always_set!(bool, usize, u64, f32, f64, Method, Adapter, OverLong, FourBits, Recompute, SensorChoice, Which);
 
 settings! {
     "What is trained" {
@@ -198,15 +210,19 @@ settings! {
         max_grad_norm: f64 = 1.0, "X";
         /// Decay of matrices (not of magnitudes, norms and biases) [default: 0.01]
         weight_decay: f64 = 0.01, "X";
+        /// Compute with matrices as these 4 bits will store them, so that quantising afterwards costs nothing
+        fake_quant: Option<FourBits> = None, "FORMAT";
         /// Weight of the odds ratio in orpo [default: 0.1]
         beta: f32 = 0.1, "X";
         /// Weight of the loss that keeps experts evenly used, where routers are trained [default: 0.01]
         router_balance: f32 = 0.01, "X";
         /// Weight of the loss that keeps the routers' numbers small [default: 0.001]
         router_z: f32 = 0.001, "X";
-        /// Compute activations once more, layer by layer, instead of keeping them [default: on]
+        /// What computes; a run may go on with another [default: auto]
+        backend env "BIT_AXON_BACKEND": Which = Which::Auto, "BACKEND";
+        /// Compute activations once more, layer by layer, instead of keeping them; MLX keeps them [default: on]
         recompute: Recompute = Recompute::On, "WHEN";
-        /// How many threads to use; all cores if not given
+        /// How many threads to use on the CPU backend; all cores if not given
         threads: Option<usize> = None, "N";
     }
     "Heat" {
@@ -324,6 +340,11 @@ impl Settings {
         );
         // What TOML can hold.
         ensure!(self.seed <= i64::MAX as u64, "--seed {} is too large: it must be below 2^63", self.seed);
+        ensure!(
+            self.fake_quant.is_none() || self.adapter() == Adapter::Full,
+            "--fake-quant is for training every parameter: it needs --adapter full; adapters leave the 4 bits of their \
+             base as they are"
+        );
         self.heat_limits()?;
         Ok(())
     }
@@ -394,6 +415,7 @@ mod tests {
             (|s| s.temp_stop = 80.0, "75 < pause < stop"),
             (|s| s.val_split = 1.0, "--val-split"),
             (|s| s.grad_accum_steps = usize::MAX, "--grad-accum-steps"),
+            (|s| s.fake_quant = Some(FourBits::Nf4), "--adapter full"),
             (|s| (s.val_split, s.val_data) = (0.1, Some("x".into())), "choose one"),
         ] {
             let said = refused(change);

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 
 use super::text::{clean, cut, width};
 use super::theme::Theme;
-use super::{help, popup, put};
+use super::{help, popup, put, training};
 use crate::app::overlay::{Ask, List, Overlay, SETTINGS, Search, matching, setting};
 use crate::app::state::App;
 
@@ -18,6 +18,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         Some(Overlay::Search(search)) => draw_search(theme, search, area, frame),
         Some(Overlay::Settings(at)) => settings(app, theme, *at, area, frame),
         Some(Overlay::Ask(ask)) => question(theme, ask, area, frame),
+        Some(Overlay::Form) => training::form::draw(&app.training.form, theme, area, frame),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::app::action::Action;
 use crate::app::alter::describe;
 use crate::app::sessions::Saving;
 use crate::app::state::{App, Model, Pane, View};
+use crate::app::training::Doing;
 
 /// `bit-axon`, the model, its speed and its context; then keys, as many as there is room for.
 pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
@@ -55,6 +56,12 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
 fn figures(app: &App) -> Vec<String> {
     let shown = &app.shown;
     let mut figures = Vec::new();
+    // Whoever steers a run wants its keys more than what the chat's model does.
+    let live = app.training.live().filter(|live| live.alive == Some(true) && app.training.steering.allowed);
+    if let Some(live) = live.filter(|_| app.view == View::Training) {
+        figures.push(format!("{} {:>2.0}%", live.doing.words(), (live.share() * 100.0).floor()));
+        return figures;
+    }
     match &app.model {
         Model::Opening(what) => figures.push(format!("opening {}", clean(what))),
         Model::Gone(_) => figures.push("no model".into()),
@@ -104,6 +111,18 @@ fn keys_now(app: &App) -> Vec<(String, &'static str)> {
             keys.extend([key(Action::ViewRouting, "routing"), key(Action::Tokens, "tokens")])
         }
         (View::Workbench, _) => keys.extend([key(Action::Zoom, "zoom"), key(Action::NextPane, "next")]),
+        (View::Training, _) if app.training.steering.allowed => {
+            let live = app.training.live().filter(|live| live.alive == Some(true));
+            match live.map(|live| live.doing == Doing::Paused) {
+                Some(paused) => keys.extend([
+                    key(Action::RunPause, if paused { "go on" } else { "pause" }),
+                    key(Action::RunSave, "save"),
+                    key(Action::RunAsk, "ask"),
+                    key(Action::RunEnd, "end"),
+                ]),
+                None => keys.extend([key(Action::RunNew, "new run"), key(Action::Escape, "back")]),
+            }
+        }
         _ => keys.push(key(Action::Escape, "back")),
     }
     keys.push(key(Action::Quit, "quit"));

@@ -27,7 +27,7 @@ fn good(bytes: &[u8]) -> Option<usize> {
         0x1b => match bytes.get(1) {
             None => Some(0),
             Some(b'[') => csi(bytes),
-            Some(b']') => clipboard(bytes),
+            Some(b']') => notice(bytes).or_else(|| clipboard(bytes)),
             Some(_) => None,
         },
         b'\r' => match bytes.get(1) {
@@ -54,6 +54,18 @@ fn csi(bytes: &[u8]) -> Option<usize> {
         _ => false,
     };
     fits.then_some(end + 3)
+}
+
+/// `OSC 9 ; text BEL`, which tells that something is wrong with a run.
+fn notice(bytes: &[u8]) -> Option<usize> {
+    const BEGIN: &[u8] = b"\x1b]9;";
+    if !bytes.starts_with(BEGIN) {
+        return BEGIN.starts_with(bytes).then_some(0);
+    }
+    match bytes[BEGIN.len()..].iter().position(|b| *b < 0x20 || *b == 0x7f) {
+        None => Some(0),
+        Some(end) => (bytes[BEGIN.len() + end] == 7).then_some(BEGIN.len() + end + 1),
+    }
 }
 
 /// `OSC 52 ; c ; base64 BEL`, which only copying sends.
@@ -88,14 +100,31 @@ fn character(bytes: &[u8]) -> Option<usize> {
 
 #[test]
 fn faults_are_found() {
-    for fine in
-        ["", "a漢\x1b[1;2H\x1b[0;38;2;1;2;3m\r\n", "\x1b[?25l\x1b[2J", "\x1b]52;c;Zg==\x07", "\x1b[", "\x1b]52", "\r"]
-    {
+    for fine in [
+        "",
+        "a漢\x1b[1;2H\x1b[0;38;2;1;2;3m\r\n",
+        "\x1b[?25l\x1b[2J",
+        "\x1b]52;c;Zg==\x07",
+        "\x1b[",
+        "\x1b]52",
+        "\r",
+        "\x1b]9;loss is NaN\x07",
+    ] {
         assert_eq!(fault(fine.as_bytes()), None);
     }
-    for bad in
-        ["\t", "\r", "\x07", "\x1b[?7h", "\x1b]0;x\x07", "\x1b]52;c;\x1b", "\x1bc", "\u{9b}", "\u{202e}", "\x1b[1A"]
-    {
+    for bad in [
+        "\t",
+        "\r",
+        "\x07",
+        "\x1b[?7h",
+        "\x1b]0;x\x07",
+        "\x1b]9;a\x1b",
+        "\x1b]52;c;\x1b",
+        "\x1bc",
+        "\u{9b}",
+        "\u{202e}",
+        "\x1b[1A",
+    ] {
         assert!(fault(format!("x{bad}yz").as_bytes()).is_some(), "{bad:?}");
     }
     assert!(fault(b"\xff").is_some() && fault(b"\xc3").is_none());

@@ -2,6 +2,7 @@
 #![cfg(feature = "hub")]
 
 mod server;
+mod upload;
 
 use std::fs;
 use std::path::{Path, PathBuf};

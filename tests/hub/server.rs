@@ -1,7 +1,7 @@
 //! A small HTTP server that plays the hub, and misbehaves on request.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Names in lower case.
     pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -81,7 +82,8 @@ impl Server {
 }
 
 fn serve(mut stream: TcpStream, answer: &Mutex<Box<Answer>>, log: &Mutex<Vec<Request>>) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut lines = reader.by_ref().lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ').map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
@@ -90,7 +92,11 @@ fn serve(mut stream: TcpStream, answer: &Mutex<Box<Answer>>, log: &Mutex<Vec<Req
         let (name, value) = line.split_once(':')?;
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    let request = Request { method, path, headers };
+    // A body without a length is not read: storage does not take one either.
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body).ok()?;
+    let request = Request { method, path, headers, body };
     log.lock().unwrap().push(request.clone());
     let reply = answer.lock().unwrap()(&request);
     let mut head = format!("HTTP/1.1 {} Said\r\nConnection: close\r\n", reply.status);

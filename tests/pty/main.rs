@@ -7,6 +7,8 @@ mod lossless;
 mod pty;
 #[path = "../common/recital.rs"]
 mod recital;
+#[path = "../common/small.rs"]
+mod small;
 #[path = "../common/stream.rs"]
 mod stream;
 
@@ -18,6 +20,7 @@ mod hostile;
 mod killed;
 mod random;
 mod tokens;
+mod training;
 
 use std::path::PathBuf;
 

@@ -91,3 +91,57 @@ fn a_run_does_not_go_on_with_another_base_or_other_data() {
     let said = place.fails(1, "train --resume --output-dir run");
     assert!(said.contains("is not the data"), "{said}");
 }
+
+#[test]
+fn prepared_data_with_tokens_that_the_model_lacks_is_refused() {
+    let place = Place::new();
+    place.works("prepare data.jsonl --model model --out data.safetensors --max-seq-len 48");
+    let file = place.path("data.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    let at = start + header["tokens"]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[at..at + 4].copy_from_slice(&9999u32.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let args = "--batch-size 2 --grad-accum-steps 1 --sensor none --max-steps 30 --max-bad-lines 0";
+    let said = place.fails(1, &format!("train data.safetensors --model model {args} --output-dir run"));
+    assert!(
+        said.contains("token 9999 is outside the model's vocabulary of 264") && said.contains("sequence 0"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_with_its_step_and_examples() {
+    let place = Place::new();
+    let args = format!("train data.jsonl --model model --save-every 3 {SHORT}");
+    place.works(&format!("{args} --max-steps 6 --output-dir run"));
+    let before = place.checkpoints("run");
+    // Steps that throw the values far beyond what f32 can hold.
+    let rest = "--resume --output-dir run --warmup-steps 0 --max-grad-norm 0";
+    let said = place.fails(1, &format!("train {rest} --max-steps 60 --learning-rate 1e30"));
+    for part in
+        ["not a number", "it read lines ", "data.jsonl", "checkpoint is of step 6", "--resume", "lower --learning-rate"]
+    {
+        assert!(said.contains(part), "{said} lacks {part}");
+    }
+    assert_eq!(place.checkpoints("run"), before);
+    let last = place.events("run").pop().unwrap();
+    assert!(matches!(&last.what, Happening::Stop { reason: bit_axon::protocol::Ending::Failed, .. }), "{last:?}");
+    // With a rate that can be, it goes on from what is whole.
+    place.works(&format!("train {rest} --max-steps 8 --learning-rate 1e-3"));
+    assert!(place.course("run").iter().all(|step| step.1.is_finite()));
+    assert_eq!(place.course("run").len(), 8);
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_by_name() {
+    let place = Place::new();
+    let file = place.path("model/model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let end = bytes.len();
+    bytes[end - 400..].copy_from_slice(&f32::NAN.to_le_bytes().repeat(100));
+    fs::write(&file, bytes).unwrap();
+    let said = place.fails(1, &format!("train data.jsonl --model model --max-steps 5 --output-dir run {SHORT}"));
+    assert!(said.contains("post_attention_norm.weight") && said.contains("not a number"), "{said}");
+}

@@ -2,24 +2,26 @@
 #![cfg(unix)]
 
 mod after;
+mod backends;
 mod bad_input;
 mod heat;
+#[cfg(target_os = "linux")]
+mod large;
 mod pipeline;
 mod port;
+mod preferences;
+#[path = "../common/small.rs"]
+mod small;
 mod stopped;
 
-use std::fs::{self, File};
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use bit_axon::model::checkpoint::{Format, StagedFolder, plan_new, write_tensors};
-use bit_axon::model::config::Config;
-use bit_axon::model::init::RandomWeights;
-use bit_axon::model::tokenizer::byte_level;
 use bit_axon::protocol::{Happening, TrainEvent, TrainLine, TrainStep};
 use serde_json::{Value, json};
+use small::{model, model_of};
 
 /// A folder with a model, data, and runs.
 struct Place(tempfile::TempDir);
@@ -42,7 +44,7 @@ impl Place {
     }
 
     fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bit-axon"));
+        let mut command = Command::new(program());
         command.args(args.split_whitespace()).current_dir(self.0.path()).stdin(Stdio::null());
         command
     }
@@ -113,26 +115,9 @@ impl Place {
     }
 }
 
-/// Writes a model that is trained in milliseconds.
-fn model(folder: &Path, seed: u64, hidden: usize) {
-    let mut config = serde_json::to_value(Config::preset("small").unwrap()).unwrap();
-    let small = json!({"vocab_size": 264, "hidden_dim": hidden, "num_layers": 3, "num_heads": 2, "d_source_model": 16,
-        "ssm_d_state": 4, "swa_window_size": 16, "moe_num_experts": 4, "moe_intermediate_dim": 16, "max_seq_len": 128});
-    for (key, value) in small.as_object().unwrap() {
-        assert!(config.get(key).is_some(), "{key}");
-        config[key] = value.clone();
-    }
-    let spec = serde_json::from_value::<Config>(config.clone()).unwrap().spec();
-    let staged = StagedFolder::begin(folder, false).unwrap();
-    staged.put("config.json", config.to_string().as_bytes()).unwrap();
-    staged.put("tokenizer.json", byte_level::tokenizer_json().as_bytes()).unwrap();
-    staged.put("tokenizer_config.json", byte_level::config_json().as_bytes()).unwrap();
-    let jobs = plan_new(&spec, Format::F32, 64).unwrap();
-    let file = BufWriter::new(staged.create("model.safetensors").unwrap());
-    let file: BufWriter<File> =
-        write_tensors(file, &RandomWeights::new(&spec, seed), &jobs, 1, &mut |_, _, _| Ok(())).unwrap();
-    file.into_inner().unwrap();
-    staged.finish().unwrap();
+/// The program that is tested; BIT_AXON_PROGRAM may name another build of it, to measure that.
+fn program() -> PathBuf {
+    std::env::var_os("BIT_AXON_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_bit-axon").into()).into()
 }
 
 /// Few steps on few tokens.
@@ -172,7 +157,8 @@ fn every_method_and_adapter_trains() {
     train("data.jsonl --adapter lora --lora-dropout 0.1 --output-dir runs/lora");
     train("pairs.jsonl --output-dir runs/orpo");
     assert!(place.steps("runs/orpo").iter().all(|step| step.pairs.is_some()));
-    train("data.jsonl --method pretrain --isolate --output-dir runs/full");
+    // Every parameter is trained on the CPU alone.
+    train("data.jsonl --method pretrain --isolate --backend cpu --output-dir runs/full");
     assert!(place.steps("runs/full")[0].router_loss.unwrap() > 0.0);
     // What came of it is a model.
     place.write("text.jsonl", "{\"text\": \"say 1\"}\n");

@@ -42,6 +42,58 @@ fn a_run_that_is_killed_again_and_again_is_the_run_that_never_was() {
     assert!(adapter("killed") == adapter("whole"));
 }
 
+/// The same at moments that nobody chose, in the real arithmetic: some before the first step, some in the middle of
+/// a checkpoint. Prints what it found.
+#[test]
+#[ignore = "takes a minute; cargo test --test training -- --ignored thirty_random --nocapture"]
+fn thirty_random_kills_change_no_step() {
+    const KILLS: usize = 30;
+    let place = Place::new();
+    let run = RUN.replace("--max-steps 40", "--max-steps 300");
+    place.works(&format!("{run} --output-dir whole"));
+    // Another seed each time, which is said where it fails.
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+    let random = |n: u64| std::hash::BuildHasher::hash_one(&Mixed(seed), n);
+    let (mut moments, mut seen) = (Vec::new(), 0);
+    for kill in 0..KILLS as u64 {
+        let mut child = place.spawn(&format!("{run} --resume --output-dir killed"));
+        // Every third while it begins; the others after up to eight more steps and a while.
+        let (more, pause) = if kill % 3 == 0 { (0, 60_000) } else { (1 + random(kill) as usize % 8, 20_000) };
+        let pause = Duration::from_micros(random(kill + 1000) % pause);
+        while more > 0 && place.steps("killed").len() < seen + more {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed; seed {seed}");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        std::thread::sleep(pause);
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "it ended before it was killed; seed {seed}");
+        seen = place.steps("killed").len();
+        let unfinished = place.path("killed/checkpoints").read_dir().into_iter().flatten().flatten();
+        let hidden = unfinished.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count();
+        moments.push(if hidden > 0 { format!("{seen} (saving)") } else { seen.to_string() });
+    }
+    place.works(&format!("{run} --resume --output-dir killed"));
+    let (killed, whole) = (place.course("killed"), place.course("whole"));
+    assert_eq!(killed.len(), 300);
+    assert_eq!(killed, whole, "seed {seed}, killed after {moments:?}");
+    let adapter = |run: &str| fs::read(place.path(run).join("adapter/adapters.safetensors")).unwrap();
+    assert!(adapter("killed") == adapter("whole"), "seed {seed}");
+    println!("killed {KILLS} times, after steps {}: all 300 losses are the same", moments.join(", "));
+}
+
+/// Numbers that follow from a seed.
+struct Mixed(u64);
+
+impl std::hash::BuildHasher for Mixed {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hasher::write_u64(&mut hasher, self.0);
+        hasher
+    }
+}
+
 #[test]
 fn ctrl_c_saves_and_a_second_trainer_waits_outside() {
     let place = Place::new();
@@ -64,7 +116,8 @@ fn ctrl_c_saves_and_a_second_trainer_waits_outside() {
 
 /// Files may not grow beyond so many bytes: as on a disk that fills up while a checkpoint is written.
 fn with_little_room(place: &Place, args: &str, kilobytes: u64) -> Output {
-    let program = env!("CARGO_BIN_EXE_bit-axon");
+    let program = program();
+    let program = program.display();
     // The signal would end the program; ignored, writing fails as it does on a full disk.
     let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec {program} {args}");
     // bash counts in kilobytes where it is not asked to be sh.

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use bit_axon::app::msg::Msg;
-use bit_axon::app::training::{Runs, Shared};
+use bit_axon::app::msg::{Msg, TrainSaid};
+use bit_axon::app::training::{Field, FieldKind, Form, Runs, Shared, Side};
 use bit_axon::metrics::alerts::{Alert, AlertKind};
 use bit_axon::metrics::{Row, Run, State};
 
@@ -94,4 +94,153 @@ fn filters_and_reading() {
     driver.keys("q<enter>");
     let text = driver.text();
     assert!(text.contains("No run fulfils the filter") || text.contains("No curve is left"), "{text}");
+}
+
+/// A run of ours that waited twice, saved, and was asked something.
+fn own_run() -> Shared {
+    let mut run = Run::new("sky-dora", "bit-axon");
+    run.source = "runs/sky-dora/metrics.jsonl".into();
+    run.goal = Some(400.0);
+    run.set("batch_size", "8");
+    run.set("max_steps", "400");
+    let mut id = |name: &str| run.series_id(name).unwrap();
+    let names = ["loss", "lr", "grad_norm", "tok_s", "batch", "accum", "temp_c", "epoch", "memory"];
+    let ids = names.map(&mut id);
+    let held_out = id("val_loss");
+    let experts: Vec<_> = (0..12).map(|e| id(&format!("experts.{}.{}", e / 4, e % 4))).collect();
+    let mut events: Vec<(&str, f64, f64, Vec<(&str, &str)>)> = vec![
+        ("start", 0.0, 0.0, vec![("method", "sft"), ("adapter", "dora"), ("model", "small"), ("resumed", "false")]),
+        ("pause", 90.0, 0.0, vec![("reason", "heat")]),
+        ("resume", 90.0, 40.0, vec![("reason", "heat"), ("seconds", "40")]),
+        ("batch", 90.0, 41.0, vec![("batch", "4"), ("accum", "4"), ("reason", "heat")]),
+        ("evaluation", 120.0, 0.0, vec![("loss", "1.9321")]),
+        ("checkpoint", 120.0, 1.0, vec![("path", "checkpoints/step-00000120"), ("best", "true")]),
+        ("sample", 130.0, 0.0, vec![("prompt", "Why is the sky \u{1b}[31mblue?"), ("text", "Because of the light.")]),
+        (
+            "sample",
+            150.0,
+            0.0,
+            vec![
+                ("prompt", "And at night?"),
+                (
+                    "text",
+                    "Then there is none, and 漢字 are as wide as ever: the sun is on the other side of the earth.",
+                ),
+            ],
+        ),
+        ("pause", 160.0, 0.0, vec![("reason", "asked")]),
+    ];
+    let mut time = 1.7e9;
+    let mut state = 7u32;
+    for step in 0..=160u32 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = f64::from(state >> 8) / f64::from(1 << 24) - 0.5;
+        let x = f64::from(step);
+        time += 1.0;
+        let hot = (60..90).contains(&step);
+        let values = [
+            1.5 + 3.0 / (1.0 + x / 30.0) + 0.3 * noise,
+            1e-4 * (x / 40.0).min(1.0),
+            1.0 + noise,
+            1500.0 + 100.0 * noise,
+            if step < 90 { 8.0 } else { 4.0 },
+            if step < 90 { 2.0 } else { 4.0 },
+            if hot { 70.0 + (x - 60.0) / 2.0 } else { 68.0 + noise },
+            0.0,
+            1.2e9 + 1e6 * x,
+        ];
+        let mut points: Vec<_> = ids.into_iter().zip(values).collect();
+        points.extend(experts.iter().enumerate().map(|(e, id)| (*id, (e % 4 + 1) as f64 / 10.0 + 0.02 * noise)));
+        if step == 120 {
+            points.push((held_out, 1.9321));
+        }
+        run.add(Row { step: Some(x), time: Some(time), tokens: Some(512.0 * x) }, &points);
+        while let Some((kind, at, after, fields)) = events.first().filter(|(_, at, ..)| *at <= x) {
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            run.happen_with(Some(*at), Some(time + after), kind, String::new(), fields);
+            if *kind == "resume" {
+                time += after;
+            }
+            events.remove(0);
+        }
+    }
+    Arc::new(Mutex::new(run))
+}
+
+/// The window of a trainer.
+fn own(columns: u16, rows: u16) -> Driver {
+    let mut driver = Driver::opened(columns, rows);
+    let t = &mut driver.app.training;
+    (t.steering.allowed, t.steering.own) = (true, Some("runs/sky-dora".into()));
+    (t.axis, t.smoothing, t.side) = (bit_axon::metrics::Axis::Relative, 4, Side::Run);
+    driver.send(Msg::Runs(Runs { runs: vec![own_run()], loading: None }));
+    driver.send(Msg::Train(TrainSaid::Alive(vec!["runs/sky-dora".into()])));
+    driver.keys("<f5>");
+    driver
+}
+
+fn snapshots(name: &str, draw: impl Fn(u16, u16) -> Driver) {
+    for (columns, rows) in SIZES {
+        let text = draw(columns, rows).text();
+        assert!(!text.contains('\x1b'), "{text}");
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(format!("{name}-{columns}x{rows}"), text);
+        });
+    }
+}
+
+#[test]
+fn a_run_in_its_own_window() {
+    snapshots("own-run", own);
+}
+
+#[test]
+fn a_question_lies_over_the_run() {
+    let mut driver = own(120, 36);
+    driver.keys("AWhy?");
+    let text = driver.text();
+    assert!(text.contains("ask the newest weights") && text.contains("Why?"), "{text}");
+}
+
+/// The form, as the program fills it in.
+fn form(columns: u16, rows: u16) -> Driver {
+    let mut driver = Driver::opened(columns, rows);
+    let field = |name, kind, value: &str| {
+        let about = format!("what {name} is, in a line that is rather long so that it may have to be cut");
+        Field { name, about, kind, value: value.into(), error: None }
+    };
+    let choices = |names: &[&str]| FieldKind::Choice(names.iter().map(|name| (*name).to_owned()).collect());
+    driver.app.training.form = Form::new(vec![
+        field("data", FieldKind::Needed, ""),
+        field("model", FieldKind::Needed, "models/mine"),
+        field("method", choices(&["auto", "sft", "orpo", "pretrain"]), "auto"),
+        field("adapter", choices(&["auto", "dora", "lora", "full"]), "auto"),
+        field("max-steps", FieldKind::Count, "10000"),
+        field("batch-size", FieldKind::Count, "1"),
+        field("learning-rate", FieldKind::Number, "1e-4"),
+        field("output-dir", FieldKind::Text, ""),
+    ]);
+    driver.keys("/train<enter>");
+    driver
+}
+
+#[test]
+fn the_form_and_what_is_wrong_in_it() {
+    snapshots("form", |columns, rows| {
+        let mut driver = form(columns, rows);
+        driver.keys("<down><down><down><down>x<up><up><up><up><up><enter>");
+        driver
+    });
+}
+
+#[test]
+fn the_form_and_what_would_be_done() {
+    snapshots("form-planned", |columns, rows| {
+        let mut driver = form(columns, rows);
+        driver.keys("deep/in/a/folder/with/a/rather/long/name/that/is/cut/somewhere/chats.jsonl<up><enter>");
+        let plan = "model       mine\nmethod      sft, dora\nfolder      runs/chats-dora\ndata        chats.jsonl (400 \
+                    rows)\nsteps       10000 of 4 sequences (1 x 4)\n            a part 1 x 2\nmemory      about 36 MB\n";
+        driver.send(Msg::Train(TrainSaid::Plan(Ok(plan.into()))));
+        driver
+    });
 }

@@ -12,6 +12,7 @@ Commands:
   build            Build target/mlx-linux/release/bit-axon (the default)
   test [ARGS]      Run the tests that run models, on MLX; or what ARGS say to `cargo test`
   cargo ARGS       Run any cargo command in the same setting
+  tests            Print the options that choose those tests, for cargo anywhere
   missing          Print the Debian packages that are still needed, and nothing if all are there
   fetch            Only fetch and patch what the build needs
 
@@ -41,6 +42,14 @@ has_fmt() { printf '#define FMT_HEADER_ONLY\n#include <fmt/format.h>\n' | c++ -s
 has_libclang() {
     [[ -n ${LIBCLANG_PATH:-} ]] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' ||
         compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+# The tests that run a model, in the program or beside it.
+tests() {
+    local name
+    for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli training; do
+        printf -- '--test %s ' "$name"
+    done
 }
 
 missing() {
@@ -153,19 +162,16 @@ test)
     if (($#)); then
         run_cargo test "${quick[@]}" "$@"
     else
-        # Everything that runs a model, in the program or beside it.
         (run_cargo test "${quick[@]}" --lib backend::mlx)
-        tests=()
-        for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli; do
-            tests+=(--test "$name")
-        done
-        run_cargo test "${quick[@]}" "${tests[@]}"
+        read -ra chosen <<<"$(tests)"
+        run_cargo test "${quick[@]}" "${chosen[@]}"
     fi
     ;;
 cargo)
     fetch
     run_cargo "$@"
     ;;
+tests) tests ;;
 missing) missing ;;
 fetch) fetch ;;
 -h | --help | help) usage ;;

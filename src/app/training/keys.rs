@@ -4,8 +4,9 @@ use crossterm::event::KeyCode;
 
 use super::super::action::Action;
 use super::super::key::Key;
+use super::super::msg::Effect;
 use super::super::state::App;
-use super::{COLOURS, Side, Sort, Training};
+use super::{COLOURS, Side, Sort, Training, form, steer};
 use crate::metrics::Axis;
 
 /// What is being typed, and what it is for.
@@ -20,9 +21,13 @@ pub enum Input {
 /// Columns in which the crosshair moves: the window has a hundred.
 const COLUMNS: f64 = 100.0;
 
-/// Does what an action asks for; false if it is none of this view.
-pub(in super::super) fn act(app: &mut App, action: Action) -> bool {
+/// Does what an action asks for; none if it is none of this view.
+pub(in super::super) fn act(app: &mut App, action: Action) -> Option<Vec<Effect>> {
     use Action::*;
+    if let Some(effects) = steer::act(app, action) {
+        app.dirty = true;
+        return Some(effects);
+    }
     let t = &mut app.training;
     match action {
         RunUp => t.at = t.at.saturating_sub(1),
@@ -61,11 +66,13 @@ pub(in super::super) fn act(app: &mut App, action: Action) -> bool {
         ShowConsole => t.show(Side::Console),
         ShowAlerts => t.show(Side::Alerts),
         ShowExperts => t.show(Side::Experts),
+        ShowRun => t.show(Side::Run),
         ExpertLayer => t.layer += 1,
-        _ => return false,
+        RunNew => return Some(form::open(app)),
+        _ => return None,
     }
     app.dirty = true;
-    true
+    Some(Vec::new())
 }
 
 /// Takes a key while a filter is typed; false if none is.

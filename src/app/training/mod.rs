@@ -3,10 +3,14 @@
 //! The runs themselves are shared with the threads that read them. What is asked of all of them (which metrics
 //! there are, how far the axis goes) is found out when something was read, not when it is drawn.
 
+pub(super) mod form;
 mod keys;
+mod live;
+pub(super) mod steer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::alerts::Alert;
@@ -14,8 +18,11 @@ use crate::metrics::filter::Filter;
 use crate::metrics::names::{self, Kind};
 use crate::metrics::{Axis, Run, SeriesId, State};
 
+pub use form::{Field, FieldKind, Form, FormState};
 pub use keys::Input;
 pub(super) use keys::{act, typed};
+pub use live::{Answer, Doing, Live, Pause, folder, place};
+pub use steer::Steering;
 
 /// A run that threads are adding to.
 pub type Shared = Arc<Mutex<Run>>;
@@ -59,6 +66,8 @@ pub struct Entry {
     pub line: TableLine,
     /// The filter takes it.
     pub taken: bool,
+    /// What it does now, if it is one of ours.
+    pub live: Option<Live>,
     version: u64,
 }
 
@@ -137,6 +146,8 @@ pub enum Side {
     Alerts,
     /// And the experts of the chosen run.
     Experts,
+    /// And what the chosen run does now, if it is one of ours.
+    Run,
 }
 
 /// The view of training runs.
@@ -182,6 +193,14 @@ pub struct Training {
     pub source: String,
     /// Grows whenever something was read: drawings of before are void.
     pub version: u64,
+    /// What is asked of runs.
+    pub steering: Steering,
+    /// The form with which one is started; without fields where that cannot be done.
+    pub form: Form,
+    /// The folder of a run that is chosen once it is there.
+    pub wanted: Option<String>,
+    /// Folders in which trainers are at work; none until that is known.
+    alive: Option<BTreeSet<String>>,
     filter: Filter,
     extent: Option<(f64, f64)>,
 }
@@ -209,6 +228,10 @@ impl Default for Training {
             loading: None,
             source: String::new(),
             version: 0,
+            steering: Steering::default(),
+            form: Form::default(),
+            wanted: None,
+            alive: None,
             filter: Filter::default(),
             extent: None,
         }
@@ -234,6 +257,7 @@ impl Training {
                     colour: i % COLOURS,
                     line: TableLine::default(),
                     taken: true,
+                    live: None,
                     version: u64::MAX,
                 };
                 self.entries.truncate(i);
@@ -247,12 +271,51 @@ impl Training {
             if run.version() != entry.version {
                 entry.version = run.version();
                 entry.line = line(&run);
+                entry.live = Live::of(&run, |folder| self.alive.as_ref().map(|alive| alive.contains(folder)));
+                if let Some(live) = &entry.live {
+                    self.steering.saw(live);
+                }
                 metrics = true;
             }
         }
         if metrics {
             self.refresh();
         }
+        self.choose_wanted();
+    }
+
+    /// Takes the folders in which trainers are at work.
+    pub(super) fn living(&mut self, alive: Vec<String>) {
+        let alive: BTreeSet<String> = alive.into_iter().collect();
+        let first = self.alive.is_none();
+        for entry in self.entries.iter_mut().filter(|entry| entry.live.is_some()) {
+            entry.live = Live::of(&lock(&entry.run), |folder| Some(alive.contains(folder)));
+        }
+        self.alive = Some(alive);
+        // Whoever comes back wants to see what goes on.
+        let goes =
+            |entry: &Entry| entry.live.as_ref().filter(|live| live.alive == Some(true)).map(|l| l.folder.clone());
+        if first && self.wanted.is_none() {
+            self.wanted = self.entries.iter().find_map(goes);
+            if self.wanted.is_some() && self.side == Side::Runs && self.steering.allowed {
+                self.side = Side::Run;
+            }
+        }
+        self.choose_wanted();
+    }
+
+    /// Chooses the run that is waited for, once it is there.
+    fn choose_wanted(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        let is_wanted = |at: &usize| self.entries[*at].live.as_ref().is_some_and(|live| live.folder == *wanted);
+        if let Some(place) = self.table.iter().position(is_wanted) {
+            (self.at, self.wanted) = (place, None);
+        }
+    }
+
+    /// What the chosen run does now, if it is one of ours.
+    pub fn live(&self) -> Option<&Live> {
+        self.entries[self.chosen()?].live.as_ref()
     }
 
     /// Begins with filters, as if they had been typed.

@@ -99,7 +99,10 @@ impl MlxBackend {
             None if halves => Dtype::Float16,
             None => Dtype::Float32,
             Some(KvFormat::Q8) => {
-                anyhow::bail!("the MLX backend keeps keys and values as f16 or f32, not q8: leave `--kv` out")
+                anyhow::bail!(
+                    "the MLX backend keeps keys and values as f16 or f32, not in 8 bits: leave `--kv q8` out, or keep them so \
+                     on the CPU backend with `--backend cpu`"
+                )
             }
         };
         let device = device()?;

@@ -164,7 +164,7 @@ fn shown(path: &Path) -> String {
 pub(super) fn built_with(findings: &mut Findings) {
     const AREA: &str = "built with";
     if cfg!(feature = "hub") {
-        findings.there(AREA, "hub", "models can be downloaded");
+        findings.there(AREA, "hub", "models can be downloaded and uploaded");
     } else {
         findings.missing(AREA, "hub", "built without the feature `hub`: it cannot open a network connection");
     }

@@ -17,6 +17,8 @@ use super::open::Files;
 use super::{interrupt, open, output};
 use crate::backend::Backend;
 use crate::backend::cpu::Options;
+use crate::model::template::ChatTemplate;
+use crate::model::tokenizer::Tokenizer;
 use crate::train::data::Row;
 
 /// Measure loss and perplexity over a data set
@@ -106,6 +108,18 @@ pub(super) fn measure(files: &Files, options: &Options, path: &Path, limits: Lim
     let mut tell = |line, why| output::note(format!("{name}:{line}: skipped: {why}"));
     let tokens_of = |row: &Row| example(row, tokenizer, &files.template);
     evaluate(&mut *backend, data, &tokens_of, limits, &mut tell).context(name.clone())
+}
+
+/// The mean loss of JSON lines such as `eval` reads, every one of which must be good.
+pub(super) fn mean_loss(
+    backend: &mut dyn Backend,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    lines: &str,
+) -> Result<f64> {
+    let limits = Limits { tokens: backend.spec().max_seq_len, bad_lines: 0 };
+    let tokens_of = |row: &Row| example(row, tokenizer, template);
+    Ok(evaluate(backend, lines.as_bytes(), &tokens_of, limits, &mut |_, _| {})?.loss)
 }
 
 /// How data is read.

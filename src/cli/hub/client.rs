@@ -80,10 +80,10 @@ pub enum Kind {
 /// The hub, and what opens it.
 pub struct Client<'a> {
     kind: Kind,
-    agent: Agent,
-    settings: &'a Settings,
+    pub(super) agent: Agent,
+    pub(super) settings: &'a Settings,
     /// Something answered once: from then on a lost connection is worth another attempt.
-    reached: Cell<bool>,
+    pub(super) reached: Cell<bool>,
 }
 
 /// The files of a revision.
@@ -170,7 +170,13 @@ impl<'a> Client<'a> {
         format!("{}/{kind}{repo}/resolve/{}/{}", self.settings.endpoint, quoted(commit, false), quoted(name, true))
     }
 
-    fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
+    /// Address of the hub, without a slash at its end.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.settings.endpoint
+    }
+
+    /// Tries again, after pauses, what may succeed later.
+    pub(super) fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
         let mut patience = Patience::default();
         loop {
             match attempt() {
@@ -227,7 +233,8 @@ impl<'a> Client<'a> {
         Err(anyhow!("too many redirects for {what}").into())
     }
 
-    fn broken(&self, what: &str, error: ureq::Error) -> Failure {
+    /// Whether another attempt is worth it after a connection broke.
+    pub(super) fn broken(&self, what: &str, error: ureq::Error) -> Failure {
         // A connection that was made and then broke is worth another attempt; one that could not be
         // made (no such host, refused) is not, unless the hub was reached before.
         let broke =

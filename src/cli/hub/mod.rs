@@ -1,4 +1,4 @@
-//! Models from the Hugging Face hub, in the cache that its Python tools use too.
+//! Models from the Hugging Face hub, in the cache that its Python tools use too, and to it.
 //!
 //! The client is our own, on `ureq` and `rustls`: hf-hub 1.0 would more than double the tree of
 //! dependencies (and needs cmake), and hf-hub 0.5 starts a broken download again from its beginning.
@@ -12,7 +12,11 @@ pub mod client;
 #[cfg(feature = "hub")]
 pub mod fetch;
 #[cfg(feature = "hub")]
+mod post;
+#[cfg(feature = "hub")]
 pub mod transfer;
+#[cfg(feature = "hub")]
+pub mod upload;
 
 use std::fmt;
 use std::path::PathBuf;

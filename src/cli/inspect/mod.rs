@@ -9,6 +9,8 @@ use clap::Args;
 use super::{model_arg, output};
 use crate::model::checkpoint::Checkpoint;
 use report::Report;
+#[cfg(feature = "hub")]
+pub(super) use text::layers;
 
 /// Show what a model is made of, and whether it can be used
 ///

@@ -66,7 +66,7 @@ fn about(out: &mut String, report: &Report) {
 }
 
 /// Runs of layers of one kind: `8 ssm (0-7), 8 swa+moe (8-15)`.
-fn layers(kinds: &[String]) -> String {
+pub(in crate::cli) fn layers(kinds: &[String]) -> String {
     let mut at = 0;
     let runs = kinds.chunk_by(|a, b| a == b).map(|run| {
         let first = at;

@@ -78,6 +78,7 @@ pub(super) fn show(watch: Watch, wishes: Wishes) -> Result<()> {
             limits: settings.heat.limits,
         }),
         watched: Some(Watched { watch, on_alert: wishes.on_alert, folder }),
+        trainer: None,
         first: Vec::new(),
     })
     .map(drop)

@@ -1,6 +1,7 @@
 //! `pico`: what the built-in model is made from.
 
 mod examine;
+mod make;
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -29,13 +30,15 @@ const PICO_EXAMPLES: &str = "\
 Examples:
   bit-axon pico corpus --out corpus
   bit-axon pico tokenizer --data corpus/text.jsonl --out vocabulary
-  bit-axon pico examine --model models/pico";
+  bit-axon pico examine --model models/pico
+  bit-axon pico make --out runs/pico";
 
 #[derive(Debug, Subcommand)]
 enum Part {
     Corpus(CorpusArgs),
     Tokenizer(TokenizerArgs),
     Examine(examine::ExamineArgs),
+    Make(make::MakeArgs),
 }
 
 /// Learn a vocabulary from the texts of a corpus
@@ -97,6 +100,7 @@ pub fn run(args: PicoArgs) -> Result<()> {
         Part::Corpus(args) => write(&args),
         Part::Tokenizer(args) => learn(&args),
         Part::Examine(args) => examine::run(&args),
+        Part::Make(args) => make::run(&args),
     }
 }
 
@@ -168,6 +172,7 @@ fn tables() -> Tables {
         Place::Routing => "routing pane",
         Place::Tokens => "token view",
         Place::Sessions => "sessions view",
+        Place::Training => "training view",
         _ => "list",
     };
     let action = |info: &crate::app::action::ActionInfo| ActionRow {

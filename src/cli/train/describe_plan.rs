@@ -17,6 +17,7 @@ pub(super) fn text(mut setup: Setup) -> Result<String> {
     let data = estimate(&mut setup.source, setup.part, &setup.encoder, &settings)?;
     let groups = trained(&spec, &settings, &learner::takes(&settings));
     let values: u64 = groups.iter().map(|group| group.values).sum();
+    let computing = learner::computing(&setup.files, &settings)?;
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         text.push_str(&format!("{label:<12}{}\n", output::safe(&value)));
@@ -24,6 +25,7 @@ pub(super) fn text(mut setup: Setup) -> Result<String> {
     let (method, adapter) = (settings.method(), settings.adapter());
     line("model", setup.files.name.clone());
     line("method", format!("{method}, {adapter}"));
+    line("backend", learner::computing_text(computing, &settings)?);
     line("folder", setup.output_dir.display().to_string());
     line("data", format!("{} ({} rows)", setup.source.path().display(), count(setup.source.count())));
     let about = if data.sampled == 0 || data.sampled >= setup.source.count() { "" } else { "about " };
@@ -69,7 +71,7 @@ pub(super) fn text(mut setup: Setup) -> Result<String> {
     for group in &groups {
         line("", format!("{:<28}{:>4} x {:>8}", group.role, group.tensors, count(group.values / group.tensors as u64)));
     }
-    let [frozen, held, working] = learner::memory(&setup.files, &settings);
+    let [frozen, held, working] = learner::memory(&setup.files, &settings, computing);
     line(
         "memory",
         format!(

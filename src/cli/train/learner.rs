@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::super::init::{COMPANIONS, read};
-use super::super::open::{Files, available_memory};
-use crate::backend::cpu::learn::{AdapterOptions, CpuLearner, LearnOptions, Train};
+use super::super::open::{Files, available_memory, has_nf4, mlx_has_gpu};
+use crate::backend::cpu::learn::{self, AdapterOptions, CpuLearner, LearnOptions, Train};
+use crate::backend::cpu::ops::Level;
 use crate::backend::learn::Learner;
+use crate::backend::{Which, mlx};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::footprint::check_fits;
 use crate::train::checkpoint::Output;
 use crate::train::plan::{activations, trained};
-use crate::train::settings::{Adapter, Method, Recompute, Settings};
+use crate::train::settings::{Adapter, FourBits, Method, Recompute, Settings};
 
 /// What is trained, for the backend.
 fn train(settings: &Settings) -> Train {
@@ -47,28 +49,84 @@ pub(super) fn takes(settings: &Settings) -> impl Fn(&str) -> bool {
     }
 }
 
+/// What computes: what was asked for, if it can; where nothing was, MLX if it has a GPU and can. An error says why not.
+pub(super) fn computing(files: &Files, settings: &Settings) -> Result<Which> {
+    let full = settings.adapter() == Adapter::Full;
+    match settings.backend {
+        Which::Cpu => Ok(Which::Cpu),
+        Which::Auto if full || has_nf4(files) || !mlx_has_gpu() => Ok(Which::Cpu),
+        Which::Auto => Ok(Which::Mlx),
+        Which::Mlx => {
+            mlx::device()?;
+            ensure!(
+                !full,
+                "MLX trains adapters (--adapter dora or lora); every parameter of a model is trained by the CPU \
+                 backend: --backend cpu, or auto"
+            );
+            ensure!(
+                !has_nf4(files),
+                "{} is stored in NF4, for which MLX has no products: train on it with --backend cpu, or quantise the \
+                 model from floats to affine4 (`bit-axon quantize`)",
+                files.name
+            );
+            Ok(Which::Mlx)
+        }
+    }
+}
+
+/// The same in words.
+pub(super) fn computing_text(computing: Which, settings: &Settings) -> Result<String> {
+    if computing == Which::Mlx {
+        return Ok(format!("mlx {}", mlx::device()?));
+    }
+    let threads = settings.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    Ok(format!("cpu {}, {} threads", Level::detect()?, threads.unwrap_or(1)))
+}
+
+/// MLX keeps what every operation of a pass gave, the CPU's learner only what going back needs: so many times as much,
+/// measured on `small` (`bench --train`).
+const MLX_KEEPS: u64 = 3;
+
 /// Bytes that training needs, foretold: frozen weights, what is trained with gradients and moments, activations.
-pub(super) fn memory(files: &Files, settings: &Settings) -> [u64; 3] {
+pub(super) fn memory(files: &Files, settings: &Settings, computing: Which) -> [u64; 3] {
     let spec = files.config.spec();
     let values: u64 = trained(&spec, settings, &takes(settings)).iter().map(|group| group.values).sum();
     let frozen = if settings.adapter() == Adapter::Full { 0 } else { files.checkpoint.bytes() };
     // The two of a pair are computed side by side.
-    let working = activations(&spec, settings, if settings.method() == Method::Orpo { 2 } else { 1 });
-    [frozen, 16 * values, working]
+    let sequences = if settings.method() == Method::Orpo { 2 } else { 1 };
+    let working = match computing {
+        Which::Mlx => {
+            let kept = Settings { recompute: Recompute::Off, ..settings.clone() };
+            MLX_KEEPS * activations(&spec, &kept, sequences)
+        }
+        _ => activations(&spec, settings, sequences),
+    };
+    // Where 4 bits are learned for, there is a rounded copy of the values.
+    let each = if settings.fake_quant.is_some() { 20 } else { 16 };
+    [frozen, each * values, working]
 }
 
 /// Binds the model to what learns, after making sure that the memory will do.
 pub(super) fn open(files: Files, settings: &Settings) -> Result<Box<dyn Learner>> {
-    let need: u64 = memory(&files, settings).iter().sum();
+    let computing = computing(&files, settings)?;
+    let need: u64 = memory(&files, settings, computing).iter().sum();
     check_fits(&format!("training {}", files.name), need, available_memory())?;
     let options = LearnOptions {
         recompute: settings.recompute == Recompute::On,
+        rounded: settings.fake_quant.map(|format| match format {
+            FourBits::Affine4 => learn::FourBits::Affine4,
+            FourBits::Nf4 => learn::FourBits::Nf4,
+        }),
         threads: settings.threads,
         seed: settings.seed,
         ..LearnOptions::new(train(settings))
     };
     let spec = files.config.spec();
-    Ok(Box::new(CpuLearner::new(files.checkpoint, spec, options)?))
+    let checkpoint = files.checkpoint;
+    if computing == Which::Mlx {
+        return mlx::learner(&checkpoint, spec, options);
+    }
+    Ok(Box::new(CpuLearner::new(checkpoint, spec, options)?))
 }
 
 /// Tells the weights of a model from others: by names, shapes and formats, and by the first numbers of each tensor.

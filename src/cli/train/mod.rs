@@ -1,8 +1,10 @@
 //! `train`: fine-tuning, preference training, and training from nothing.
 
 mod describe_plan;
+pub(super) mod form;
 mod learner;
 mod setup;
+mod view;
 mod watch;
 
 use std::fmt;
@@ -31,6 +33,9 @@ use crate::train::{Outcome, RunFolder};
 /// adapter or the model. A run that was stopped, killed or struck by a full disk goes on with --resume as if
 /// nothing had happened. Every option may also stand in a TOML file, with _ for -, as `max_steps = 500`.
 ///
+/// In a terminal the run is shown as it goes: curves, what it does, what it answers, and keys to let it wait,
+/// save, answer or end (F1 lists them). Ctrl-Q closes that view, and lines follow.
+///
 /// A hot machine is spared: from 75 °C on batches are halved (a step still averages over as many examples),
 /// from --temp-pause on it waits, and from --temp-stop on it saves and ends with exit code 75. Ctrl-C saves
 /// and ends; a second one ends at once.
@@ -49,6 +54,9 @@ pub struct TrainArgs {
     /// Say what would be done, and do nothing
     #[arg(long)]
     plan: bool,
+    /// Print lines instead of opening the view, as without a terminal
+    #[arg(long, conflicts_with = "plan")]
+    plain: bool,
     #[command(flatten)]
     given: Given,
 }
@@ -72,6 +80,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if args.plan {
         return Ok(output::line(plan(setup)?)?);
     }
+    if !args.plain && crate::term::is_there() {
+        return view::show(setup);
+    }
     interrupt::catch();
     train(setup, None).map(|_| ())
 }
@@ -83,7 +94,7 @@ pub(super) fn plan(setup: Setup) -> Result<String> {
 
 /// Trains, telling of it; from the values of an adapter, if there is one. An error if heat or Ctrl-C ended it.
 pub(super) fn train(setup: Setup, begin: Option<&Adapter>) -> Result<Ending> {
-    let (mut job, notes) = setup.job()?;
+    let (mut job, notes) = setup.job(None)?;
     for note in notes {
         output::note(note);
     }
@@ -137,7 +148,7 @@ impl std::error::Error for TooHot {}
 
 /// A folder under `runs` that no run has used.
 fn new_folder(name: &str) -> PathBuf {
-    let runs = PathBuf::from("runs");
+    let runs = PathBuf::from(form::RUNS);
     let free = |path: &PathBuf| !path.exists();
     let first = runs.join(name);
     if free(&first) {

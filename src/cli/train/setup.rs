@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +11,7 @@ use super::super::open::{self, Files};
 use super::super::{Usage, interrupt, output};
 use super::{learner, new_folder, open_folder};
 use crate::model::template::ChatTemplate;
-use crate::protocol::SensorState;
+use crate::protocol::{SensorState, TrainControl};
 use crate::telemetry::SamplerOptions;
 use crate::train::checkpoint::{self, Identity, State};
 use crate::train::data::{Encoder, Fed, Feed, Part, Place, Shape, Source, Unit, Units};
@@ -57,6 +58,7 @@ impl Setup {
             spec.max_seq_len
         );
         learner::check(&settings)?;
+        learner::computing(&files, &settings)?;
         if let Some(saved) = &saved {
             refuse_changes(saved, &settings)?;
         }
@@ -73,7 +75,7 @@ impl Setup {
     }
 
     /// All that a run is made of, and what a person should hear before it begins.
-    pub(super) fn job(mut self) -> Result<(Job, Vec<String>)> {
+    pub(super) fn job(mut self, asked: Option<Receiver<TrainControl>>) -> Result<(Job, Vec<String>)> {
         let mut notes = Vec::new();
         let folder = open_folder(&self.output_dir, self.resume)?;
         checkpoint::tidy(&folder.checkpoints())?;
@@ -109,7 +111,7 @@ impl Setup {
             Feed::start(units).context("cannot start the thread that reads the data")
         };
         let job = Job {
-            controls: Controls::open(&folder, None)?,
+            controls: Controls::open(&folder, asked)?,
             settings,
             folder,
             learner,
@@ -260,6 +262,7 @@ fn refuse_changes(saved: &Settings, now: &Settings) -> Result<()> {
             ("isolate", settings.isolate.to_string()),
             ("over-long", settings.over_long.to_string()),
             ("val-split", settings.val_split.to_string()),
+            ("fake-quant", settings.fake_quant.map_or_else(|| "off".into(), |format| format.to_string())),
             ("seed", settings.seed.to_string()),
         ]
     };

@@ -25,7 +25,12 @@ pub(super) struct Watch {
     shown: Option<Instant>,
     /// A line that renews itself stands on the screen.
     open: bool,
+    /// What would have been said while something else has the screen; none once lines are printed.
+    silent: Option<VecDeque<String>>,
 }
+
+/// Lines that are kept while something else has the screen.
+const KEPT: usize = 12;
 
 impl Watch {
     pub(super) fn new(settings: &Settings) -> Self {
@@ -37,6 +42,19 @@ impl Watch {
             newest: VecDeque::new(),
             shown: None,
             open: false,
+            silent: None,
+        }
+    }
+
+    /// Prints nothing until it may speak.
+    pub(super) fn silent(settings: &Settings) -> Self {
+        Self { silent: Some(VecDeque::new()), ..Self::new(settings) }
+    }
+
+    /// Says the newest of what was kept, and from now on everything.
+    pub(super) fn speak(&mut self) {
+        for line in self.silent.take().into_iter().flatten().rev() {
+            output::note(line);
         }
     }
 
@@ -44,13 +62,20 @@ impl Watch {
         match line {
             TrainLine::Step(step) => self.step(step),
             // Of small data that is read hundreds of times, one pass says all.
-            TrainLine::Event(event) if matches!(event.what, Happening::Epoch { epochs: 2.., .. }) => {}
+            TrainLine::Event(event)
+                if matches!(event.what, Happening::Epoch { epochs: 2.., .. } | Happening::Busy { .. }) => {}
             TrainLine::Event(event) => {
                 self.clear();
                 if matches!(event.what, Happening::Resume { .. }) {
                     self.newest.clear();
                 }
-                output::note(describe(line));
+                match &mut self.silent {
+                    Some(kept) => {
+                        kept.truncate(KEPT - 1);
+                        kept.push_front(describe(line));
+                    }
+                    None => output::note(describe(line)),
+                }
             }
         }
     }
@@ -63,6 +88,9 @@ impl Watch {
             self.newest.pop_front();
         }
         let pause = Duration::from_millis(if self.terminal { 100 } else { 10_000 });
+        if self.silent.is_some() {
+            return;
+        }
         let last = step.step == self.max_steps;
         if !last && self.shown.is_some_and(|shown| now - shown < pause) {
             return;

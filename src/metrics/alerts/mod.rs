@@ -151,7 +151,7 @@ impl Watcher {
         {
             self.silence.expect((to - from) / (run.rows() - 1) as f64);
         }
-        let silence = self.silence.look(run.rows(), heard, now, run.state != State::Open);
+        let silence = self.silence.look(run.rows(), heard, now, run.state != State::Open || waits(run));
         if silence != Verdict::Same {
             verdicts.push((AlertKind::Silence, String::new(), step, silence));
         }
@@ -191,6 +191,14 @@ fn short(x: f64) -> String {
     show::number(x)
 }
 
+/// The run said that it waits, or that something takes a while in which it has nothing to say.
+fn waits(run: &Run) -> bool {
+    let happened = run.happened();
+    let goes = |kind: &str| matches!(kind, "pause" | "resume" | "start" | "stop");
+    happened.last().is_some_and(|last| last.kind == "busy")
+        || happened.iter().rev().find(|event| goes(&event.kind)).is_some_and(|event| event.kind == "pause")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +227,11 @@ mod tests {
         run.add(row(301), &[(loss, 1.5), (rate, 100.0)]);
         assert_eq!(look(&mut run, &mut watcher, 401.0), []);
         assert!(!run.alerts[1].active);
+        // Whoever said that it waits is not silent.
+        run.happen(None, Some(401.0), "pause", String::new());
+        assert_eq!(look(&mut run, &mut watcher, 900.0), []);
+        run.happen(None, Some(901.0), "resume", String::new());
+        assert_eq!(look(&mut run, &mut watcher, 901.0), [AlertKind::Silence]);
         run.clear();
         run.add(row(0), &[(loss, 1.5), (rate, 100.0)]);
         assert_eq!(look(&mut run, &mut watcher, 402.0), []);

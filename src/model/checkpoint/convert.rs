@@ -14,7 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use super::error::ErrorSums;
 use super::write::{Planned, TensorWriter};
 use super::{Dtype, TensorInfo};
-use crate::model::matrix::{Float, NF4};
+use crate::model::matrix::Float;
 use crate::model::quant;
 use crate::model::tensors::{Companion, TensorSpec};
 
@@ -227,18 +227,13 @@ impl Worker {
         let mut sums = ErrorSums::default();
         let mut back = vec![0.0; group];
         for (weights, codes) in values.chunks_exact(group).zip(codes.chunks_exact_mut(group)) {
-            let (scale, bias) = quant::affine4_group(weights, codes);
-            let (scale, bias) = (f16::from_f32(scale), f16::from_f32(bias));
+            let (scale, bias) = quant::affine4_stored(weights, codes, &mut back);
             ensure!(
                 scale.is_finite() && bias.is_finite(),
                 "it holds values over 65504, too large for f16 scales and biases"
             );
             scales.extend_from_slice(&scale.to_le_bytes());
             biases.extend_from_slice(&bias.to_le_bytes());
-            let (scale, bias) = (scale.to_f32(), bias.to_f32());
-            for (b, &code) in back.iter_mut().zip(&*codes) {
-                *b = scale * f32::from(code) + bias;
-            }
             sums.add(weights, &back);
         }
         packed.resize(values.len() / 2, 0);
@@ -252,14 +247,9 @@ impl Worker {
         let mut sums = ErrorSums::default();
         let mut back = vec![0.0; group];
         for (weights, codes) in values.chunks_exact(group).zip(codes.chunks_exact_mut(group)) {
-            let largest = f16::from_f32(quant::absmax(weights));
+            let largest = quant::nf4_stored(weights, codes, &mut back);
             ensure!(largest.is_finite(), "it holds values over 65504, too large for an f16 absmax");
             absmax.extend_from_slice(&largest.to_le_bytes());
-            let largest = largest.to_f32();
-            quant::nf4_group(weights, largest, codes);
-            for (b, &code) in back.iter_mut().zip(&*codes) {
-                *b = largest * NF4[usize::from(code)];
-            }
             sums.add(weights, &back);
         }
         packed.resize(values.len() / 2, 0);

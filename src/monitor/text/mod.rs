@@ -11,7 +11,7 @@ mod table;
 
 use std::collections::HashMap;
 
-use super::lines::{LONGEST, Lines};
+use super::lines::Lines;
 use super::parser::Parser;
 use super::role::{self, Role};
 use crate::metrics::names::{self, Kind};

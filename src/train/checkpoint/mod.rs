@@ -64,6 +64,9 @@ pub struct State {
     pub metrics_bytes: u64,
     /// What it belongs to.
     pub identity: Identity,
+    /// What computed it, as `cpu avx512`: others sum in another order. Empty where an earlier version wrote it.
+    #[serde(default)]
+    pub backend: String,
     /// The other files.
     pub files: Vec<StoredFile>,
 }

@@ -52,3 +52,29 @@ fn without_a_checkpoint_it_begins() {
     let (outcome, seen) = Rig::new(dir.path()).resume().unwrap();
     assert_eq!((outcome.step, steps(&seen).len()), (12, 12));
 }
+
+#[test]
+fn it_is_said_when_something_else_computes_than_before() {
+    let warnings = |seen: &[TrainLine]| -> Vec<String> {
+        let message =
+            |event: TrainEvent| if let Happening::Warning { message } = event.what { Some(message) } else { None };
+        events(seen).into_iter().filter_map(message).filter(|message| message.contains("was made by")).collect()
+    };
+    for (before, said) in [("cpu avx512", true), ("", false), ("the same", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rig = Rig::new(dir.path());
+        rig.interrupt_after = 5;
+        let file = rig.folder().join("checkpoints/step-00000005/state.json");
+        rig.start().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(state["backend"], "bigram");
+        if before != "the same" {
+            state["backend"] = before.into();
+        }
+        std::fs::write(&file, state.to_string()).unwrap();
+        let told = warnings(&Rig::new(dir.path()).resume().unwrap().1);
+        assert_eq!(told.len(), usize::from(said), "{told:?}");
+        assert!(told.iter().all(|told| told.contains("made by cpu avx512, and bigram goes on")), "{told:?}");
+    }
+}

@@ -10,7 +10,7 @@ use super::super::text::{clean, cut, width};
 use super::super::theme::Theme;
 use super::colour;
 use crate::app::state::App;
-use crate::app::training::{Chart, Training, lock};
+use crate::app::training::{self, Chart, Training, lock};
 use crate::metrics::show::{duration, number};
 use crate::metrics::{Axis, Dot, View, nearest, reduce, smooth};
 
@@ -102,6 +102,7 @@ fn draw(
     if let Some(column) = t.cross.and_then(|x| view.column(x)) {
         canvas.cross(column, theme.faint);
     }
+    pauses(t, view, theme, &mut canvas);
     for at in curves {
         let (entry, dots) = (&t.entries[chart.curves[at].0], &cache.dots[at]);
         let style = colour(theme, entry);
@@ -119,6 +120,30 @@ fn draw(
     }
     canvas.put(frame);
     axis(t, theme, area, plot, frame);
+}
+
+/// Where the chosen run waited: a line, or as long a stretch as it waited.
+fn pauses(t: &Training, view: View, theme: &Theme, canvas: &mut Canvas) {
+    let Some(entry) = t.chosen().map(|at| &t.entries[at]).filter(|entry| !entry.hidden) else { return };
+    let Some(live) = entry.live.as_ref().filter(|live| !live.pauses.is_empty()) else { return };
+    let run = lock(&entry.run);
+    for pause in &live.pauses {
+        let Some((from, to)) = training::place(&run, view.axis, pause) else { continue };
+        if to < view.from || from > view.to {
+            continue;
+        }
+        let (Some(first), Some(last)) = (view.column(from.max(view.from)), view.column(to.min(view.to))) else {
+            continue;
+        };
+        let style = if pause.heat { theme.warn } else { theme.dim };
+        // Thin, so that curves are still seen, and its edges firm.
+        for column in first..=last {
+            let edge = column == first || column == last;
+            (0..canvas.rows())
+                .filter(|row| edge || (row + column) % 4 == 0)
+                .for_each(|row| canvas.dot(column, row, style));
+        }
+    }
 }
 
 /// The name of the metric, and the value of the chosen run: under the crosshair, or the newest.

@@ -8,7 +8,13 @@ use super::super::text::clean;
 use super::super::theme::Theme;
 use super::super::{corner, pane, put};
 use crate::app::training::{Training, lock};
-use crate::metrics::{SeriesId, View, names, reduce};
+use crate::metrics::{Dot, Run, SeriesId, View, names, reduce};
+
+/// True if the chosen run says something of experts.
+pub(super) fn are_there(t: &Training) -> bool {
+    let Some(entry) = t.chosen().map(|at| &t.entries[at]) else { return false };
+    lock(&entry.run).series().iter().any(|series| !series.is_empty() && names::expert(series.name()).is_some())
+}
 
 pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let Some(entry) = t.chosen().map(|at| &t.entries[at]) else {
@@ -29,30 +35,49 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         let inner = pane(theme, "experts", false, area, frame);
         return put(frame, inner, 0, &Line::styled(" This run says nothing of experts.", theme.dim));
     }
-    let layer = layers[t.layer % layers.len()];
-    let inner = pane(theme, &format!("experts of layer {layer}"), false, area, frame);
+    let first = t.layer % layers.len();
+    let inner = pane(theme, &format!("experts of layer {}", layers[first]), false, area, frame);
     corner(&clean(&entry.line.name), theme.dim, area, frame);
     let (from, to) = t.view();
     let columns = usize::from(inner.width.saturating_sub(5));
     let view = View { axis: t.axis, from, to, columns };
-    let shown: Vec<_> = experts.iter().filter(|(of, ..)| *of == layer).take(usize::from(inner.height)).collect();
+    let mut row = 0;
+    // As many layers as there is room for, the chosen one first.
+    for layer in &layers[first..] {
+        let shown: Vec<_> = experts.iter().filter(|(of, ..)| of == layer).collect();
+        if row > 0 {
+            if row + 1 + shown.len() > usize::from(inner.height) {
+                break;
+            }
+            put(frame, inner, row as u16, &Line::styled(format!(" layer {layer}"), theme.dim));
+            row += 1;
+        }
+        for line in heat(&run, &shown, view, theme).into_iter().take(usize::from(inner.height) - row) {
+            put(frame, inner, row as u16, &line);
+            row += 1;
+        }
+    }
+}
+
+/// A line an expert.
+fn heat(run: &Run, experts: &[&(u32, u32, SeriesId)], view: View, theme: &Theme) -> Vec<Line<'static>> {
     let mut rows = Vec::new();
-    for (_, expert, id) in &shown {
+    for (_, expert, id) in experts {
         let mut dots = Vec::new();
         if let Some(series) = run.get(*id) {
-            reduce(&run, series, view, &mut dots);
+            reduce(run, series, view, &mut dots);
         }
         rows.push((*expert, dots));
     }
     // A fair share is the middle of the scale, twice that and more its end.
-    let fair = 1.0 / shown.len().max(1) as f64;
+    let fair = 1.0 / experts.len().max(1) as f64;
     let shares = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
     let top = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).fold(0.0, |m: f64, d| m.max(d.mean));
     let full = if shares { 2.0 * fair } else { top };
-    for (row, (expert, dots)) in rows.iter().enumerate() {
+    let line = |(expert, dots): (u32, Vec<Dot>)| {
         let mut spans = vec![Span::styled(format!("{expert:>4} "), theme.dim)];
         let mut last = None;
-        for dot in dots {
+        for dot in &dots {
             // Between two points stands the one before.
             last = if dot.is_empty() { last } else { Some(dot.mean) };
             let heat = last.map(|mean| if full > 0.0 { mean / full } else { 0.0 });
@@ -65,6 +90,7 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
                 Some(_) => Span::styled("█", theme.heat_high),
             });
         }
-        put(frame, inner, row as u16, &Line::from(spans));
-    }
+        Line::from(spans)
+    };
+    rows.into_iter().map(line).collect()
 }

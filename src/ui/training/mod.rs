@@ -12,6 +12,8 @@
 
 mod chart;
 mod experts;
+pub(super) mod form;
+mod now;
 mod side;
 mod table;
 
@@ -31,6 +33,8 @@ pub(super) use chart::Cache;
 
 /// Columns from which the table stands beside the charts.
 const WIDE: u16 = 100;
+/// Rows from which experts stand below the state of a run.
+const ROOM_FOR_EXPERTS: u16 = 12;
 
 /// Where everything stands.
 struct Split {
@@ -57,8 +61,20 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>, 
             Side::Console => side::console(t, theme, area, frame),
             Side::Alerts => side::alerts(t, theme, area, frame),
             Side::Experts => experts::draw(t, theme, area, frame),
+            Side::Run => run_and_experts(app, theme, area, frame),
         }
     }
+}
+
+/// The state of the chosen run; where there is much room, its experts below it.
+fn run_and_experts(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let t = &app.training;
+    let rows = area.height / 2;
+    if rows < ROOM_FOR_EXPERTS || !experts::are_there(t) {
+        return now::draw(app, theme, area, frame);
+    }
+    now::draw(app, theme, Rect { height: area.height - rows, ..area }, frame);
+    experts::draw(t, theme, Rect { y: area.bottom() - rows, height: rows, ..area }, frame);
 }
 
 fn split(t: &Training, area: Rect) -> Split {
@@ -75,7 +91,8 @@ fn split(t: &Training, area: Rect) -> Split {
         let side = Rect { y: right.y + rows, height: right.height - rows, ..right };
         return Split { charts, table: Some(table), side: Some(side) };
     }
-    let rows = if more { area.height / 2 } else { (t.table.len() as u16 + 3).min(area.height / 3) };
+    let rows = if t.side == Side::Run { (area.height / 2).min((area.height * 2 / 5).max(6)) } else { area.height / 2 };
+    let rows = if more { rows } else { (t.table.len() as u16 + 3).min(area.height / 3) };
     // On the smallest screens the curves have the right of way.
     if area.height < 16 && !more {
         return Split { charts: area, table: None, side: None };
@@ -108,6 +125,10 @@ fn title(t: &Training) -> String {
 /// How the charts are drawn, and how far reading is.
 fn state(t: &Training) -> String {
     let mut words = Vec::new();
+    // It is said in full where the state of the run is shown.
+    if let Some(live) = t.live().filter(|live| live.alive == Some(true) && t.side != Side::Run) {
+        words.push(live.doing.words().to_owned());
+    }
     if let Some((read, total)) = t.loading {
         words.push(format!("reading {:.0}%", read as f64 / total.max(1) as f64 * 100.0));
     }
@@ -152,10 +173,11 @@ fn nothing(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
         put(frame, inner, 2, &Line::styled("Runs appear here as they begin.", theme.dim));
         return;
     }
+    let start = if t.form.fields.is_empty() { "bit-axon train DATA --model DIR" } else { "R, or /train in the chat" };
     let commands = [
+        (start, "starts a run here, which is then watched and steered in this view"),
         ("bit-axon monitor PATH", "watches any training run: logs, TensorBoard, W&B, JSONL, CSV"),
         ("bit-axon init --preset small --out DIR", "makes a model to begin with"),
-        ("bit-axon help", "lists the commands that this program has"),
     ];
     put(frame, inner, 1, &Line::styled("No training run is open.", theme.text));
     for (row, (command, about)) in commands.iter().enumerate() {

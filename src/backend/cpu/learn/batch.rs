@@ -18,6 +18,8 @@ pub(super) struct Batch<'a> {
     pub(super) work: &'a Work,
     pub(super) network: &'a Network,
     pub(super) values: &'a Numbers,
+    /// See [`Pass::table`].
+    pub(super) table: &'a Numbers,
     pub(super) router: RouterLosses,
     pub(super) keep: Keep,
     /// Share of the adapters' inputs that is dropped, and the seed that draws them.
@@ -69,6 +71,7 @@ impl<'a> Batch<'a> {
         Pass {
             work: self.work,
             values: self.values,
+            table: self.table,
             dropout: Dropout::new(rate, seed, rows.tokens),
             router: (self.router.balance * units, self.router.z * units),
         }

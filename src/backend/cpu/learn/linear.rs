@@ -146,7 +146,7 @@ impl Linear {
             return Vec::new();
         };
         let (rows, cols, r) = (self.weight.rows(), self.weight.cols(), adapter.rank);
-        let pass = Pass { work, values, dropout: None, router: (0.0, 0.0) };
+        let pass = Pass { work, values, table: values, dropout: None, router: (0.0, 0.0) };
         let (a, b, scale) = (values.at(adapter.a), values.at(adapter.b), f64::from(adapter.scale));
         // ||W + s (A B)^T||^2 by row = ||W||^2 + 2 s (W A) b + s^2 b (A^T A) b: no matrix of the layer's size.
         let a = View::new(a, cols, r);

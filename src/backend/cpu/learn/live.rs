@@ -8,11 +8,11 @@ use anyhow::Result;
 
 use super::CpuLearner;
 use super::options::Train;
+use super::parameters::Parameters;
 use crate::backend::Backend;
 use crate::backend::cpu::linear::Adapter;
 use crate::backend::cpu::weights::Adapters;
 use crate::backend::cpu::{CpuBackend, Options};
-use crate::backend::learn::{Learner, Part};
 use crate::model::checkpoint::{Checkpoint, Dtype, Planned, TensorWriter};
 
 impl CpuLearner {
@@ -28,17 +28,33 @@ impl CpuLearner {
     }
 
     /// All trained values as a checkpoint in memory.
-    fn copied(&self) -> Result<Checkpoint> {
+    pub(super) fn copied(&self) -> Result<Checkpoint> {
+        let Parameters { list, values: exact, .. } = &self.parameters;
+        let mut stored = None;
+        if let Some(rounded) = &self.rounded {
+            // Those that are kept may be of values before the last step.
+            rounded.fill(self.work.pool(), exact, stored.insert(exact.zeros_like()));
+        }
+        let values = stored.as_ref().unwrap_or(exact);
+        let table = self.rounded.as_ref().and_then(|rounded| rounded.table(&self.parameters));
         let planned = |p: &crate::backend::learn::Parameter| Planned {
             name: p.name.clone(),
             dtype: Dtype::F32,
             shape: p.shape.clone(),
         };
-        let list = self.parameters.list.iter().map(planned).collect();
-        let mut writer = TensorWriter::new(Cursor::new(Vec::new()), list, &BTreeMap::new())?;
-        for (i, parameter) in self.parameters.list.iter().enumerate() {
-            let values = self.read(i, Part::Value)?;
-            writer.append(&parameter.name, bytemuck::cast_slice(&values))?;
+        let mut all: Vec<(Planned, &[f32])> = Vec::new();
+        for (at, parameter) in list.iter().enumerate() {
+            let of = if table == Some(at) { exact } else { values };
+            all.push((planned(parameter), &of.0[at]));
+        }
+        // As a quantised checkpoint has it: the head is a rounded copy of the table that embeddings are read from.
+        if let Some(at) = table {
+            all.push((Planned { name: "lm_head.weight".into(), ..planned(&list[at]) }, &values.0[at]));
+        }
+        let plan = all.iter().map(|(planned, _)| planned.clone()).collect();
+        let mut writer = TensorWriter::new(Cursor::new(Vec::new()), plan, &BTreeMap::new())?;
+        for (planned, values) in all {
+            writer.append(&planned.name, bytemuck::cast_slice(values))?;
         }
         Checkpoint::from_bytes("the model in training", writer.finish()?.into_inner())
     }

@@ -7,6 +7,7 @@
 //! bind.rs       a checkpoint and new adapters bound to the network
 //! batch.rs      sequences and pairs: forward, loss, backward
 //! rows.rs preference.rs    a sequence checked; the loss of a pair
+//! rounded.rs    values as 4 bits will store them, for the last steps before quantising
 //! network.rs layer.rs      the whole model; one layer; what is kept and what is computed again
 //! norm.rs ssm.rs attention.rs moe.rs expert.rs head.rs    one operator each, forward and backward
 //! linear.rs weight.rs      linear layers with adapters; matrices, frozen in any format or trained
@@ -35,6 +36,7 @@ mod options;
 mod parameters;
 mod preference;
 mod product;
+mod rounded;
 mod rows;
 mod ssm;
 mod weight;
@@ -45,14 +47,16 @@ mod tests;
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use self::batch::Batch;
 #[allow(unused_imports, reason = "MLX's learner uses it, where that is built")]
 pub(crate) use self::batch::check;
 use self::network::{Keep, Network};
 pub use self::options::{AdapterOptions, LearnOptions, TARGETS, Train};
-use self::parameters::Parameters;
+use self::parameters::{Numbers, Parameters};
+pub use self::rounded::FourBits;
+use self::rounded::Rounded;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use self::rows::Rows;
 use self::work::Work;
@@ -64,6 +68,9 @@ use crate::backend::learn::{
 use crate::model::checkpoint::Checkpoint;
 use crate::model::spec::ModelSpec;
 
+/// The tensor that embeddings are read from.
+const TABLE: &str = "embed_tokens.weight";
+
 /// A model that is trained on the CPU.
 pub struct CpuLearner {
     checkpoint: Arc<Checkpoint>,
@@ -72,6 +79,8 @@ pub struct CpuLearner {
     work: Work,
     network: Network,
     parameters: Parameters,
+    /// Where the model learns for 4 bits.
+    rounded: Option<Rounded>,
     /// Values changed since what follows from them was computed.
     stale: bool,
 }
@@ -93,13 +102,26 @@ impl CpuLearner {
         checkpoint.ensure_fits(&spec)?;
         let work = Work::new(threads, level);
         let (network, parameters) = bind::bind(&checkpoint, &spec, &work, &options.train, options.seed)?;
-        Ok(Self { checkpoint, spec, options, work, network, parameters, stale: true })
+        let rounded = match (options.rounded, &options.train) {
+            (None, _) => None,
+            (Some(format), Train::Full) => Some(Rounded::new(format, &spec, network.own_head, &parameters)),
+            (Some(_), _) => bail!("only a model whose parameters are all trained can learn for 4 bits"),
+        };
+        Ok(Self { checkpoint, spec, options, work, network, parameters, rounded, stale: true })
     }
 
     fn refresh(&mut self) {
         if std::mem::take(&mut self.stale) {
             self.network.refresh(&self.work, &self.parameters.values);
+            if let Some(rounded) = &mut self.rounded {
+                rounded.refresh(self.work.pool(), &self.parameters.values);
+            }
         }
+    }
+
+    /// What is computed with.
+    fn values(&self) -> &Numbers {
+        self.rounded.as_ref().map_or(&self.parameters.values, |rounded| &rounded.values)
     }
 
     fn adapters(&self) -> Option<&AdapterOptions> {
@@ -141,7 +163,8 @@ impl Learner for CpuLearner {
         let batch = Batch {
             work: &self.work,
             network: &self.network,
-            values: &self.parameters.values,
+            values: self.rounded.as_ref().map_or(&self.parameters.values, |rounded| &rounded.values),
+            table: &self.parameters.values,
             router,
             keep: if self.options.recompute { Keep::Inputs } else { Keep::All },
             dropout: (self.adapters().map_or(0.0, |a| a.dropout), seed),
@@ -164,7 +187,8 @@ impl Learner for CpuLearner {
         let batch = Batch {
             work: &self.work,
             network: &self.network,
-            values: &self.parameters.values,
+            values: self.values(),
+            table: &self.parameters.values,
             router: RouterLosses::default(),
             keep: Keep::Nothing,
             dropout: (0.0, 0),
@@ -207,7 +231,7 @@ impl Learner for CpuLearner {
         let p = &self.parameters;
         LearnerMemory {
             frozen: self.network.frozen_bytes() as u64,
-            trained: p.values.bytes(),
+            trained: p.values.bytes() + self.rounded.as_ref().map_or(0, |rounded| rounded.values.bytes()),
             gradients: p.gradients.bytes(),
             moments: p.first.bytes() + p.second.bytes(),
             activations: self.work.buffers.most_bytes() as u64,

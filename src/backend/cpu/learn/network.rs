@@ -64,7 +64,7 @@ impl Network {
         let (t, s, d) = (rows.len(), self.embed.cols(), self.input.weight.rows());
         let mut embedded = pass.work.buffers.get(t * s);
         for (id, row) in rows.tokens.iter().zip(embedded.chunks_exact_mut(s)) {
-            self.embed.row(pass.values, *id as usize, row);
+            self.embed.row(pass.table, *id as usize, row);
         }
         let mut x = pass.work.buffers.get(t * d);
         let input_kept = self.input.forward(pass, &embedded, &mut x);

@@ -83,6 +83,8 @@ pub struct LearnOptions {
     pub recompute: bool,
     /// Threads that compute; none takes every core.
     pub threads: Option<usize>,
+    /// Compute with matrices as 4 bits will store them.
+    pub rounded: Option<super::FourBits>,
     /// Draws the adapters' first values.
     pub seed: u64,
     /// The instructions to use; none finds them.
@@ -95,6 +97,14 @@ pub struct LearnOptions {
 impl LearnOptions {
     /// The usual settings for this.
     pub fn new(train: Train) -> Self {
-        Self { train, recompute: true, threads: None, seed: 0, level: None, inference: Default::default() }
+        Self {
+            train,
+            recompute: true,
+            rounded: None,
+            threads: None,
+            seed: 0,
+            level: None,
+            inference: Default::default(),
+        }
     }
 }

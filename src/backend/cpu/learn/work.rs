@@ -34,6 +34,8 @@ impl Work {
 pub(super) struct Pass<'a> {
     pub(super) work: &'a Work,
     pub(super) values: &'a Numbers,
+    /// Where embeddings are read: `values`, unless those are rounded for 4 bits.
+    pub(super) table: &'a Numbers,
     /// None where nothing is dropped.
     pub(super) dropout: Option<Dropout>,
     /// Weights of the router's losses for this sequence.

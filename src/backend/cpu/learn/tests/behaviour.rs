@@ -8,7 +8,7 @@ use crate::backend::{Backend, Logits};
 
 const ROUTER: RouterLosses = RouterLosses { balance: 0.01, z: 0.001 };
 
-fn update(step: u64, units: f64) -> Update {
+pub(super) fn update(step: u64, units: f64) -> Update {
     Update {
         units,
         learning_rate: 3e-3,
@@ -28,7 +28,7 @@ fn some(vocab: usize) -> Vec<Sequence> {
     vec![sequence(40, vocab, 1, &[]), sequence(70, vocab, 2, &[9, 50]), sequence(5, vocab, 3, &[])]
 }
 
-fn accumulate(learner: &mut CpuLearner, sequences: &[Sequence]) -> Losses {
+pub(super) fn accumulate(learner: &mut CpuLearner, sequences: &[Sequence]) -> Losses {
     learner.accumulate(sequences, Objective::Tokens, ROUTER, 5, &|| false).unwrap().unwrap()
 }
 
@@ -41,7 +41,7 @@ fn values(learner: &CpuLearner) -> Vec<u32> {
 }
 
 /// Cross-entropy of a backend's logits.
-fn loss_of(backend: &mut dyn Backend, sequences: &[Sequence]) -> f64 {
+pub(super) fn loss_of(backend: &mut dyn Backend, sequences: &[Sequence]) -> f64 {
     let v = backend.spec().vocab;
     let mut loss = 0.0;
     for s in sequences {
@@ -55,7 +55,7 @@ fn loss_of(backend: &mut dyn Backend, sequences: &[Sequence]) -> f64 {
     loss
 }
 
-fn exact() -> Options {
+pub(super) fn exact() -> Options {
     Options { exact: true, threads: Some(2), ..Options::default() }
 }
 

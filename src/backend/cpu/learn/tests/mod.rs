@@ -1,6 +1,7 @@
 //! Every gradient against float64, and what a learner promises.
 
 mod behaviour;
+mod four_bits;
 mod gradients;
 mod operators;
 mod reference;

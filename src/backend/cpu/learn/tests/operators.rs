@@ -33,6 +33,7 @@ fn check(learner: &mut CpuLearner, rate: f32, (inputs, outputs): (usize, usize),
     let pass = Pass {
         work: &learner.work,
         values: &learner.parameters.values,
+        table: &learner.parameters.values,
         dropout: Dropout::new(rate, 8, rows.tokens),
         router: ROUTER,
     };
