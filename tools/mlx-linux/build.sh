@@ -47,7 +47,7 @@ has_libclang() {
 # The tests that run a model, in the program or beside it.
 tests() {
     local name
-    for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli training; do
+    for name in fixtures memory trace eval run run_interrupt bad_input bad_checkpoints making_models cli; do
         printf -- '--test %s ' "$name"
     done
 }
@@ -165,6 +165,8 @@ test)
         (run_cargo test "${quick[@]}" --lib backend::mlx)
         read -ra chosen <<<"$(tests)"
         run_cargo test "${quick[@]}" "${chosen[@]}"
+        # Of training what trains adapters: MLX trains nothing else.
+        run_cargo test "${quick[@]}" --test training -- backends:: heat:: stopped:: bad_input::
     fi
     ;;
 cargo)
