@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use backends::on_mlx;
-use bit_axon::backend::cpu::Options;
 use bit_axon::backend::Logits;
+use bit_axon::backend::cpu::Options;
 use bit_axon::cli::built_in;
 use bit_axon::engine::Loaded;
 use bit_axon::model::template::Tail;

@@ -181,7 +181,6 @@ impl Wrapper<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use ratatui::style::Stylize;
 
     use super::*;
 

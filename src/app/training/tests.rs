@@ -227,8 +227,11 @@ fn the_rest_is_switched_by_keys_and_nothing_panics_without_runs() {
     }
 }
 
+/// An event: its name, step, and settings of it.
+type Happened<'a> = (&'a str, f64, &'a [(&'a str, &'a str)]);
+
 /// A run of ours, as its log was read so far.
-fn ours(folder: &str, events: &[(&str, f64, &[(&str, &str)])]) -> Shared {
+fn ours(folder: &str, events: &[Happened<'_>]) -> Shared {
     let mut run = Run::new(folder, "bit-axon");
     run.source = format!("{folder}/metrics.jsonl");
     run.goal = Some(100.0);
@@ -246,7 +249,7 @@ fn ours(folder: &str, events: &[(&str, f64, &[(&str, &str)])]) -> Shared {
     Arc::new(Mutex::new(run))
 }
 
-fn watching(events: &[(&str, f64, &[(&str, &str)])], alive: bool) -> App {
+fn watching(events: &[Happened<'_>], alive: bool) -> App {
     let mut app = App::new("none");
     app.view = View::Training;
     app.training.steering.allowed = true;
