@@ -142,7 +142,13 @@ fn open(dir: &Path, runs: usize, steps: usize) {
         bytes as f64 / points as f64
     );
     println!("frame while it loads, longest {:.2} ms", slowest.as_secs_f64() * 1e3);
-    let took = (0..5).map(|_| shortest(|| drop(frame(&all, CHARTS)))).collect();
+    let took = (0..5)
+        .map(|_| {
+            shortest(|| {
+                frame(&all, CHARTS);
+            })
+        })
+        .collect();
     println!("frame of {CHARTS} charts with {runs} runs each: {}   target 10 ms", words(took));
     // Zoomed: no part of history may cost more. Around a hundredth of it a column has the most points that are read
     // one by one.

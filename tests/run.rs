@@ -194,9 +194,9 @@ fn the_built_in_model_answers_and_a_seed_repeats() {
         let (summary, tokens) = lines.split_last().unwrap();
         assert!(summary["model_memory_bytes"].as_u64().unwrap() > 1 << 20);
         // Every layer with experts is reported.
-        assert!(tokens.iter().all(|token| token["routing"].as_array().unwrap().len() == 3));
+        assert!(tokens.iter().all(|token| token["routing"].as_array().unwrap().len() == 4));
         tokens.iter().map(|token| token["id"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(say("4"), say("4"));
-    assert_ne!(say("4"), say("5"));
+    assert_ne!(say("4"), say("6"));
 }

@@ -4,15 +4,31 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use bit_axon::session::load;
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bit-axon");
 
+/// A model with random weights, made once: it says anything, and goes on for long.
+fn random_weights() -> &'static Path {
+    static MODEL: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = MODEL.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("small");
+        let init = ["init", "--preset", "small", "--format", "affine4", "--out"];
+        let done = Command::new(PROGRAM).args(init).arg(&out).output().unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        dir
+    });
+    made.path()
+}
+
 fn run(session: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(["run", "--temperature", "1", "--threads", "1", "--session"]).arg(session).args(args);
+    command.arg("--model").arg(random_weights().join("small"));
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -210,7 +226,7 @@ fn tour(name: &str) -> String {
 fn routing_is_exported_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let export = |args: &[&str]| sessions(dir.path(), &[&["export"], args].concat());
-    for (tour, layers, experts) in [(tour("random-weights-chat"), 3, 4), (tour("random-weights-trace"), 5, 5)] {
+    for (tour, layers, experts) in [(tour("pico-chat"), 4, 8), (tour("pico-trace"), 4, 8)] {
         let csv = said(&export(&[&tour, "--routing", "csv"]));
         assert_eq!(csv.lines().count(), 1 + layers * experts, "{csv}");
         let columns = csv.lines().next().unwrap().split(',').count();
@@ -222,27 +238,18 @@ fn routing_is_exported_and_nothing_is_overwritten() {
         let svg = said(&export(&[&tour, "--routing", "svg", "--choices"]));
         assert!(roxmltree::Document::parse(&svg).is_ok());
     }
-    let all = said(&export(&[&tour("random-weights-chat"), "--routing", "csv"]));
-    let one = said(&export(&[&tour("random-weights-chat"), "--routing", "csv", "--message", "1"]));
+    let all = said(&export(&[&tour("pico-chat"), "--routing", "csv"]));
+    let one = said(&export(&[&tour("pico-chat"), "--routing", "csv", "--message", "1"]));
     assert!(all != one && one.lines().nth(1).unwrap().starts_with("message 1,1,0,60,"), "{one}");
     let file = dir.path().join("x.svg");
     let out = file.to_str().unwrap();
-    said(&export(&[&tour("random-weights-trace"), "--routing", "svg", "--out", out]));
+    said(&export(&[&tour("pico-trace"), "--routing", "svg", "--out", out]));
     let before = fs::read(&file).unwrap();
     for (args, wanted) in [
-        (
-            vec![tour("random-weights-chat"), "--routing".into(), "svg".into(), "--out".into(), out.into()],
-            "stays as it is",
-        ),
-        (
-            vec![tour("random-weights-chat"), "--routing".into(), "svg".into(), "--message".into(), "0".into()],
-            "no answer",
-        ),
-        (vec![tour("random-weights-chat")], "--format"),
-        (
-            vec![tour("random-weights-chat"), "--format".into(), "md".into(), "--routing".into(), "csv".into()],
-            "cannot be used",
-        ),
+        (vec![tour("pico-chat"), "--routing".into(), "svg".into(), "--out".into(), out.into()], "stays as it is"),
+        (vec![tour("pico-chat"), "--routing".into(), "svg".into(), "--message".into(), "0".into()], "no answer"),
+        (vec![tour("pico-chat")], "--format"),
+        (vec![tour("pico-chat"), "--format".into(), "md".into(), "--routing".into(), "csv".into()], "cannot be used"),
     ] {
         let output = export(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(!output.status.success() && text(&output.stderr).contains(wanted), "{}", text(&output.stderr));
@@ -278,8 +285,8 @@ fn replays_say_what_is_wrong_and_what_to_use_instead() {
         (dir.path().to_string_lossy().into_owned(), "not a file"),
         ("not-there.jsonl".into(), "cannot open"),
         ("not-there".into(), "no session of that name"),
-        (tour("random-weights-chat"), "sessions show"),
-        (tour("random-weights-trace"), "needs a terminal"),
+        (tour("pico-chat"), "sessions show"),
+        (tour("pico-trace"), "needs a terminal"),
     ] {
         let output = Command::new(PROGRAM).args(["replay", &path]).stdin(Stdio::null()).output().unwrap();
         let errors = text(&output.stderr);
@@ -290,8 +297,7 @@ fn replays_say_what_is_wrong_and_what_to_use_instead() {
     for (option, value) in
         [("--speed", "0"), ("--speed", "nan"), ("--speed", "100"), ("--from", "x"), ("--from", "200%")]
     {
-        let output =
-            Command::new(PROGRAM).args(["replay", &tour("random-weights-chat"), option, value]).output().unwrap();
+        let output = Command::new(PROGRAM).args(["replay", &tour("pico-chat"), option, value]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
     }
 }

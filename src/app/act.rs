@@ -149,8 +149,8 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         RunUp | RunDown | ChartNext | ChartBefore | ChartLarge | CrossLeft | CrossRight | CrossBack | CrossOn
         | ZoomIn | ZoomOut | PanLeft | PanRight | ZoomAll | NextAxis | LogScale | Smoother | Rougher | RunHide
         | RunOnly | RunPin | RunColour | SortNext | SortBackwards | FilterRuns | FilterMetrics | ShowConsole
-        | ShowAlerts | ShowExperts | ShowRun | ExpertLayer | RunPause | RunSave | RunSlower | RunFaster | RunAsk
-        | RunEnd | RunNew => {}
+        | ShowAlerts | ShowExperts | ShowRun | ExpertLayer | ChartFront | ChartJoin | RunGrid | RunTable | RunPause
+        | RunSave | RunSlower | RunFaster | RunAsk | RunEnd | RunNew => {}
         ListUp | ListDown | ListPageUp | ListPageDown | ListLess | ListMore | ListTake => {
             return in_overlay(app, action);
         }

@@ -50,7 +50,7 @@ pub struct ReplayArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  bit-axon replay sessions/random-weights-chat.jsonl
+  bit-axon replay sessions/pico-chat.jsonl
   bit-axon replay latest --speed 4
   bit-axon replay tour.jsonl --paused --from 40%
   bit-axon trace --model models/mine --file story.txt > story.trace.jsonl

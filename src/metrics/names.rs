@@ -112,8 +112,12 @@ pub fn more_is_better(name: &str) -> bool {
     kind_of(&plain) == Kind::Throughput || plain.split('_').any(|word| good.contains(&word))
 }
 
+/// The layer of metrics that say one thing of all experts of a layer.
+pub const ALL_LAYERS: u32 = u32::MAX;
+
 /// The layer and the expert that a name speaks of, and what it says of them:
-/// `layers.3.experts.5.load` is `(3, 5, "load")`, `experts.3.5` is `(3, 5, "")`.
+/// `layers.3.experts.5.load` is `(3, 5, "load")`, `experts.3.5` is `(3, 5, "")`. Where only the layer has a number, as
+/// in `layers.3.experts.load`, it stands in the place of the expert, below `ALL_LAYERS`.
 pub fn expert(name: &str) -> Option<(u32, u32, String)> {
     if !name.contains("expert") {
         return None;
@@ -121,19 +125,26 @@ pub fn expert(name: &str) -> Option<(u32, u32, String)> {
     let mut numbers = Vec::new();
     let mut words: Vec<&str> = Vec::new();
     let mut seen_expert = false;
+    // The only number may be that of a layer.
+    let (mut layered, mut before) = (false, "");
     for part in name.split(['.', '/', '_', '[', ']', '-', ' ', ':']).filter(|part| !part.is_empty()) {
         let digits = part.trim_start_matches(|c: char| c.is_ascii_alphabetic());
         let letters = &part[..part.len() - digits.len()];
         seen_expert |= part.starts_with("expert");
         match digits.parse::<u32>() {
-            Ok(number) => numbers.push((number, letters)),
+            Ok(number) => {
+                layered |= letters.starts_with("layer") || (letters.is_empty() && before.starts_with("layer"));
+                numbers.push((number, letters));
+            }
             Err(_) => words.push(part),
         }
+        before = part;
     }
     let of = |name: &str| numbers.iter().find(|(_, letters)| letters.starts_with(name)).map(|(number, _)| *number);
     let (layer, expert) = match (of("layer"), of("expert")) {
         (Some(layer), Some(expert)) => (layer, expert),
         _ if numbers.len() == 2 => (numbers[0].0, numbers[1].0),
+        _ if numbers.len() == 1 && layered => (ALL_LAYERS, numbers[0].0),
         // `experts.5.load` is about one layer, or all.
         _ if numbers.len() == 1 => (0, numbers[0].0),
         _ => return None,
@@ -192,6 +203,9 @@ mod tests {
             ("moe/layer_12/expert_7/share", Some((12, 7, "moe.share"))),
             ("layer12/expert7", Some((12, 7, ""))),
             ("expert_4_load", Some((0, 4, "load"))),
+            ("layers.3.experts.load.5", Some((3, 5, "load"))),
+            ("layers.3.experts.load", Some((ALL_LAYERS, 3, "load"))),
+            ("moe/layer_12/experts_balance", Some((ALL_LAYERS, 12, "moe.balance"))),
             ("loss", None),
             ("experts.load", None),
             ("model.layers.3.weight", None),

@@ -66,6 +66,9 @@ struct Scale {
     scale: f32,
 }
 
+/// The tensors of one module: shapes and values, by the last part of their names.
+type Parts = BTreeMap<&'static str, (Vec<usize>, Vec<f32>)>;
+
 impl Adapter {
     /// Reads a file of adapters, and what lies beside it.
     pub fn open(file: &Path) -> Result<Self> {
@@ -75,7 +78,7 @@ impl Adapter {
     }
 
     fn read(file: &Path, about: About, checkpoint: &Checkpoint) -> Result<Self> {
-        let mut parts: BTreeMap<String, BTreeMap<&str, (Vec<usize>, Vec<f32>)>> = BTreeMap::new();
+        let mut parts: BTreeMap<String, Parts> = BTreeMap::new();
         for t in checkpoint.tensors() {
             let found = ["lora_a", "lora_b", "m"].into_iter().find_map(|part| {
                 let path = t.name.strip_suffix(part)?.strip_suffix('.')?;

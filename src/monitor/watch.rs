@@ -3,7 +3,7 @@
 //! ```text
 //!   paths ── discover ──> sources ──> ready ──> workers read a few pieces of each in turn
 //!               ^                       ^            │
-//!            every 2 s                  └── 0.2 s <──┘ once all is read
+//!            every 0.5 s                └── 0.2 s <──┘ once all is read
 //! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -26,8 +26,10 @@ use crate::metrics::alerts::{Alert, Watcher};
 
 /// Between looks at a file that was read to its end.
 const LOOK: Duration = Duration::from_millis(200);
-/// Between looks for new runs.
-const SEARCH: Duration = Duration::from_secs(2);
+/// Between looks for new runs, and how much longer than a look took where that is more: folders may be large, or lie
+/// on a slow disk.
+const SEARCH: Duration = Duration::from_millis(500);
+const REST: u32 = 20;
 /// Pieces of a file that are read before the next has its turn.
 const TURN: usize = 16;
 
@@ -312,13 +314,14 @@ impl State {
             if Instant::now() < due {
                 continue;
             }
+            let began = Instant::now();
             for folder in folders {
                 // It may be gone for a while.
                 if let Ok(found) = discover::find(folder, format, &mut known) {
                     self.add(found, &mut keys);
                 }
             }
-            due = Instant::now() + SEARCH;
+            due = Instant::now() + SEARCH.max(began.elapsed() * REST);
         }
     }
 

@@ -14,6 +14,7 @@ mod depth;
 pub mod disk_store;
 mod export;
 pub mod keeper;
+pub mod layouts;
 mod library;
 mod save;
 mod sensing;
@@ -495,6 +496,7 @@ impl Loop {
         self.drain().await;
         self.tell(Msg::Leaving);
         self.output.settle();
+        self.watching.close(&self.app.training);
         let left = self.store.close();
         // The process ends with its threads; a model that is being read need not be waited for.
         drop(self.link);

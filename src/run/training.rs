@@ -160,7 +160,7 @@ fn plan(values: &[(&'static str, String)]) -> Result<String> {
     let why = why.split("\n\n").next().unwrap_or(why);
     let why: Vec<&str> = why.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let why = why.join(": ");
-    bail!("{}", if why.is_empty() { "the trainer cannot do this, and does not say why" } else { &why })
+    bail!("{}", if why.is_empty() { "the trainer cannot do this, and does not say why" } else { why.as_str() })
 }
 
 /// In a session of its own: what becomes of this terminal is nothing to it.

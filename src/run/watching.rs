@@ -7,17 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::layouts::{self, Layouts};
 use crate::app::msg::{Msg, TrainSaid};
-use crate::app::training::{Runs, Shared, folder, lock};
+use crate::app::training::{Runs, Shared, Training, folder, lock};
 use crate::metrics::alerts::Disk;
 use crate::metrics::{Row, Run};
 use crate::monitor::Watch;
+use crate::protocol::SensorState;
 use crate::train::folder::is_alive;
 
 /// Between looks at what was read: a few frames.
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks between questions after the disk.
 const DISK: u64 = 300;
+/// Looks in a second.
+const SECOND: u64 = 10;
 /// Looks between questions after who is at work.
 const ALIVE: u64 = 10;
 
@@ -29,6 +33,8 @@ pub struct Watched {
     pub on_alert: Option<String>,
     /// Where the disk is asked for room.
     pub folder: std::path::PathBuf,
+    /// The file that keeps how they are looked at.
+    pub layout: Option<std::path::PathBuf>,
 }
 
 /// The same, as long as the workbench runs.
@@ -40,6 +46,7 @@ pub(super) struct Watching {
     machine: Shared,
     disk: Disk,
     looks: u64,
+    layouts: Option<Layouts>,
     /// Folders in which trainers were at work when it was looked last.
     alive: Option<Vec<String>>,
     /// Runs that there were then.
@@ -51,6 +58,8 @@ impl Watching {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let machine = Arc::new(Mutex::new(Run::new("this machine", "machine")));
+        let layout = watched.as_ref().and_then(|watched| watched.layout.clone());
+        let layouts = layout.map(|path| Layouts::new(path.clone(), layouts::read(&path)));
         Self {
             watched,
             tick,
@@ -59,8 +68,24 @@ impl Watching {
             machine,
             disk: Disk::default(),
             looks: 0,
+            layouts,
             alive: None,
             known: 0,
+        }
+    }
+
+    /// Keeps how runs are looked at, once a second.
+    fn remember(&mut self, training: &Training) {
+        if let Some(layouts) = self.layouts.as_mut().filter(|_| self.looks.is_multiple_of(SECOND)) {
+            layouts.keep(training.layout());
+        }
+    }
+
+    /// Keeps it for the last time.
+    pub(super) fn close(&mut self, training: &Training) {
+        if let Some(mut layouts) = self.layouts.take() {
+            layouts.keep(training.layout());
+            layouts.close();
         }
     }
 
@@ -71,7 +96,7 @@ impl Watching {
 
     /// Watches these from now on.
     pub(super) fn open(&mut self, watch: Watch, folder: std::path::PathBuf) {
-        self.watched = Some(Watched { watch, on_alert: None, folder });
+        self.watched = Some(Watched { watch, on_alert: None, folder, layout: None });
     }
 
     /// The folders in which trainers are at work, if these are others than before.
@@ -143,7 +168,12 @@ impl Watching {
         }
         let mut points: Vec<(&str, f64)> = Vec::new();
         match msg {
-            Msg::Heat(sensed) => points.extend(sensed.sensor.celsius().map(|c| ("machine_celsius", f64::from(c)))),
+            Msg::Heat(sensed) => {
+                if let SensorState::Reading { reading, .. } = &sensed.sensor {
+                    points.extend(reading.celsius.map(|c| ("machine_celsius", f64::from(c))));
+                    points.extend(reading.watts.map(|w| ("machine_watts", f64::from(w))));
+                }
+            }
             Msg::Machine(memory) => points.push(("machine_memory_gb", memory.used as f64 / 1e9)),
             _ => {}
         }
@@ -169,6 +199,7 @@ impl super::Loop {
 
     /// Tells what was read of the runs, and cries out what went wrong with them.
     pub(super) fn read_runs(&mut self) {
+        self.watching.remember(&self.app.training);
         let (read, notices) = self.watching.look();
         read.into_iter().for_each(|msg| self.tell(msg));
         for notice in notices {

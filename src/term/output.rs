@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -16,9 +16,9 @@ const STALL: Duration = Duration::from_millis(150);
 const FAST_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether writes have stalled of late.
-#[derive(Default)]
 struct Stalls {
     last: Option<Instant>,
+    fast_after: Duration,
 }
 
 impl Stalls {
@@ -27,7 +27,13 @@ impl Stalls {
         if took > STALL {
             self.last = Some(now);
         }
-        self.last.is_some_and(|at| now.duration_since(at) < FAST_AFTER)
+        self.last = self.last.filter(|at| now.duration_since(*at) < self.fast_after);
+        self.last.is_some()
+    }
+
+    /// How long from now until the link counts as fast, even if nothing is written; none if it does.
+    fn fast_in(&self, now: Instant) -> Option<Duration> {
+        self.last.map(|at| self.fast_after.saturating_sub(now.duration_since(at)))
     }
 }
 
@@ -48,13 +54,31 @@ pub struct Output {
 
 impl Output {
     /// Starts the thread that writes.
-    pub fn new(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
+    pub fn new(out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        Self::with(out, FAST_AFTER)
+    }
+
+    fn with(mut out: impl Write + Send + 'static, fast_after: Duration) -> std::io::Result<Self> {
         let (frames, incoming) = channel::<Vec<u8>>();
         let shared = Arc::new(Shared::default());
         let its = Arc::clone(&shared);
         std::thread::Builder::new().name("terminal".into()).spawn(move || {
-            let mut stalls = Stalls::default();
-            for frame in incoming {
+            let mut stalls = Stalls { last: None, fast_after };
+            loop {
+                let frame = match stalls.fast_in(Instant::now()) {
+                    None => incoming.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Some(wait) => incoming.recv_timeout(wait),
+                };
+                let frame = match frame {
+                    Ok(frame) => frame,
+                    // A screen on which nothing happens shall not say for ever that the link is slow.
+                    Err(RecvTimeoutError::Timeout) => {
+                        its.slow.store(stalls.wrote(Duration::ZERO, Instant::now()), Ordering::Relaxed);
+                        its.done.notify_one();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
                 let begun = Instant::now();
                 let written = out.write_all(&frame).and_then(|()| out.flush());
                 its.bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
@@ -81,7 +105,7 @@ impl Output {
         let _ = self.frames.send(bytes);
     }
 
-    /// Waits until a frame has been written.
+    /// Waits until a frame has been written, or the link counts as fast again.
     pub async fn written(&self) {
         self.shared.done.notified().await;
     }
@@ -131,7 +155,7 @@ mod tests {
     #[test]
     fn a_stall_makes_the_link_slow_until_a_minute_goes_well() {
         let begun = Instant::now();
-        let mut stalls = Stalls::default();
+        let mut stalls = Stalls { last: None, fast_after: FAST_AFTER };
         let mut wrote =
             |at_s: u64, took_ms: u64| stalls.wrote(Duration::from_millis(took_ms), begun + Duration::from_secs(at_s));
         let seen = [(0, 5), (1, 150), (2, 151), (3, 1), (61, 1), (62, 1), (63, 2000), (100, 900), (150, 0), (160, 0)];
@@ -148,5 +172,17 @@ mod tests {
         output.settle();
         assert!(output.slow() && !output.broken());
         assert_eq!((seen.lock().unwrap().as_slice(), output.bytes()), (&b"one"[..], 3));
+    }
+
+    #[tokio::test]
+    async fn a_link_counts_as_fast_again_without_another_frame() {
+        let slow = Slow(Arc::default(), Duration::from_millis(200));
+        let output = Output::with(slow, Duration::from_millis(300)).unwrap();
+        output.send(b"one".to_vec());
+        output.written().await;
+        assert!(output.slow());
+        // Nobody writes, and whoever waits hears of it all the same.
+        output.written().await;
+        assert!(!output.slow() && !output.busy());
     }
 }

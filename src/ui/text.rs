@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns that a text takes.
 pub fn width(text: &str) -> usize {
@@ -67,13 +67,15 @@ pub type Piece = (String, Style);
 /// Lays pieces out in lines of at most `columns`, at words where there are any. `first` stands
 /// before the first line, `rest` before the others; both count.
 pub fn wrap(pieces: &[Piece], columns: usize, first: &[Span<'static>], rest: &[Span<'static>]) -> Vec<Line<'static>> {
-    let mut wrapper = Wrapper { lines: Vec::new(), line: Vec::new(), prefix: 0, used: 0, room: 0, columns, rest };
+    let mut wrapper =
+        Wrapper { lines: Vec::new(), line: Vec::new(), word: Vec::new(), prefix: 0, used: 0, room: 0, columns, rest };
     wrapper.begin(first);
     for (text, style) in pieces {
-        for word in text.split_word_bounds() {
-            wrapper.word(word, *style);
+        for part in text.split_word_bounds() {
+            wrapper.part(part, *style);
         }
     }
+    wrapper.end_word();
     if wrapper.used > 0 || wrapper.lines.is_empty() {
         wrapper.begin(&[]);
     }
@@ -83,6 +85,8 @@ pub fn wrap(pieces: &[Piece], columns: usize, first: &[Span<'static>], rest: &[S
 struct Wrapper<'a> {
     lines: Vec<Line<'static>>,
     line: Vec<Span<'static>>,
+    /// What must stay together: a word with the marks around it, in as many styles as it has.
+    word: Vec<Piece>,
     /// Spans of the line that are its prefix.
     prefix: usize,
     /// Columns used behind the prefix, of how many.
@@ -107,28 +111,58 @@ impl Wrapper<'_> {
         self.begin(self.rest);
     }
 
-    fn word(&mut self, word: &str, style: Style) {
-        let w = width(word);
-        let blank = word.chars().all(char::is_whitespace);
-        if word == "\n" {
+    /// Takes a word, a mark or a blank.
+    fn part(&mut self, part: &str, style: Style) {
+        let blank = part.chars().all(char::is_whitespace);
+        if blank || self.may_break_before(part) {
+            self.end_word();
+        }
+        let w = width(part);
+        if part == "\n" {
             self.next();
-        } else if self.used + w <= self.room {
+        } else if !blank {
+            self.word.push((part.to_owned(), style));
+        } else if self.used + w > self.room {
+            self.next();
+        } else if self.used > 0 || self.lines.is_empty() {
             // A line that was broken begins with a word.
-            if !(blank && self.used == 0 && !self.lines.is_empty()) {
-                self.put(word, w, style);
-            }
-        } else if blank {
+            self.put(part, w, style);
+        }
+    }
+
+    /// Whether a line may end between the word so far and this: beside wide letters, and behind a hyphen or slash
+    /// within a word, but never before a mark that closes.
+    fn may_break_before(&self, part: &str) -> bool {
+        const CLOSES: &str = "。、，．！？：；」』）】》…";
+        let Some((first, _)) = self.word.first() else { return false };
+        let (Some(before), Some(next)) = (self.word.last().and_then(|(t, _)| t.chars().last()), part.chars().next())
+        else {
+            return false;
+        };
+        let wide = |letter: char| letter.width().is_some_and(|w| w > 1);
+        let joint = matches!(before, '-' | '/') && first.starts_with(char::is_alphanumeric);
+        (wide(before) || wide(next) || joint && next.is_alphanumeric()) && !CLOSES.contains(next)
+    }
+
+    /// Puts the word onto the line, or onto the next; one that is longer than a line is broken.
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        let w: usize = word.iter().map(|(text, _)| width(text)).sum();
+        if self.used + w > self.room && w <= self.room && self.used > 0 {
             self.next();
-        } else {
-            if self.used > 0 && w <= self.room {
-                self.next();
+        }
+        let fits = self.used + w <= self.room;
+        for (text, style) in &word {
+            if fits {
+                self.put(text, width(text), *style);
+                continue;
             }
-            for grapheme in word.graphemes(true) {
+            for grapheme in text.graphemes(true) {
                 let w = width(grapheme);
                 if self.used + w > self.room && self.used > 0 {
                     self.next();
                 }
-                self.put(grapheme, w, style);
+                self.put(grapheme, w, *style);
             }
         }
     }
@@ -177,6 +211,12 @@ mod tests {
         let gap = [Span::raw("  ")];
         let lines = wrap(&[("漢字漢字 ok".into(), style)], 6, &mark, &gap);
         assert_eq!(plain(&lines), ["- 漢字", "  漢字", "  ok"]);
+        // Marks stay with their words, in whatever style, and long words end at hyphens.
+        let strong = Style::default().bold();
+        let lines = wrap(&[("a deep (".into(), style), ("hole".into(), strong), ("). At".into(), style)], 12, &[], &[]);
+        assert_eq!(plain(&lines), ["a deep ", "(hole). At"]);
+        let lines = wrap(&[("of sliding-window, --slow-link 漢字。".into(), style)], 13, &[], &[]);
+        assert_eq!(plain(&lines), ["of sliding-", "window, ", "--slow-link ", "漢字。"]);
     }
 
     proptest! {

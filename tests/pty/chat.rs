@@ -6,9 +6,9 @@ use super::{Model, pty};
 fn the_built_in_model_is_asked_and_left() {
     let mut pty = pty::start(&[] as &[&str]).spawn();
     pty.taken_over().ready();
-    pty.sees(" bit-axon ").sees("random weights");
+    pty.sees(" bit-axon ").sees("built in");
     pty.keys("/max-tokens 20<enter>").sees("max-tokens: 20");
-    pty.keys("Hello there<enter>").sees("❯ you").sees("Hello there").sees("20 tok");
+    pty.keys("Which key opens the help?<enter>").sees("❯ you").sees("F1").sees(" tok ·");
     pty.keys("<ctrl-q>");
     assert!(pty.ends().success());
     pty.given_back();

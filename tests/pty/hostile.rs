@@ -54,8 +54,16 @@ fn a_file_name_is_shown_and_not_obeyed() {
 
 #[test]
 fn bytes_that_are_no_text_do_no_harm() {
-    let mut pty = pty::start(&[] as &[&str]).spawn();
-    // The built-in model says any bytes at all.
+    // Random weights say any bytes at all.
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("small");
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_bit-axon"))
+        .args(["init", "--preset", "small", "--format", "affine4", "--out"])
+        .arg(&model)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let mut pty = pty::start(&["chat"]).arg(&model).spawn();
     pty.ready().keys("/max-tokens 400<enter>").sees("max-tokens: 400").keys("/temperature 2<enter>").sees("2.00");
     // It may end its answer by itself.
     pty.keys("go<enter>")

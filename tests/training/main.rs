@@ -1,5 +1,6 @@
 //! `train` and `prepare` as a user runs them: the real program, a small model, real gradients.
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "the long ones print what they measured")]
 
 mod after;
 mod backends;

@@ -74,6 +74,21 @@ fn a_crosshair_smoothing_and_a_part_of_the_axis() {
 }
 
 #[test]
+fn a_chart_for_each_run() {
+    snapshot("runs-grid", "g<down>");
+}
+
+#[test]
+fn the_table_with_a_column_for_each_setting() {
+    snapshot("runs-columns", "Too");
+}
+
+#[test]
+fn a_metric_drawn_into_the_chart_of_another_and_kept_in_front() {
+    snapshot("runs-joined", "nvNvF<enter>");
+}
+
+#[test]
 fn a_large_chart_and_alerts() {
     snapshot("runs-alerts", "<enter>a");
 }
@@ -96,6 +111,9 @@ fn filters_and_reading() {
     assert!(text.contains("No run fulfils the filter") || text.contains("No curve is left"), "{text}");
 }
 
+/// An event: its name, step, time, and settings of it.
+type Happened = (&'static str, f64, f64, Vec<(&'static str, &'static str)>);
+
 /// A run of ours that waited twice, saved, and was asked something.
 fn own_run() -> Shared {
     let mut run = Run::new("sky-dora", "bit-axon");
@@ -108,7 +126,7 @@ fn own_run() -> Shared {
     let ids = names.map(&mut id);
     let held_out = id("val_loss");
     let experts: Vec<_> = (0..12).map(|e| id(&format!("experts.{}.{}", e / 4, e % 4))).collect();
-    let mut events: Vec<(&str, f64, f64, Vec<(&str, &str)>)> = vec![
+    let mut events: Vec<Happened> = vec![
         ("start", 0.0, 0.0, vec![("method", "sft"), ("adapter", "dora"), ("model", "small"), ("resumed", "false")]),
         ("pause", 90.0, 0.0, vec![("reason", "heat")]),
         ("resume", 90.0, 40.0, vec![("reason", "heat"), ("seconds", "40")]),

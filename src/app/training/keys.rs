@@ -6,7 +6,8 @@ use super::super::action::Action;
 use super::super::key::Key;
 use super::super::msg::Effect;
 use super::super::state::App;
-use super::{COLOURS, Side, Sort, Training, form, steer};
+use super::layout::SMOOTHEST;
+use super::{COLOURS, Side, Training, form, steer};
 use crate::metrics::Axis;
 
 /// What is being typed, and what it is for.
@@ -46,21 +47,24 @@ pub(in super::super) fn act(app: &mut App, action: Action) -> Option<Vec<Effect>
         ZoomAll => (t.window, t.cross) = (None, None),
         NextAxis => t.next_axis(),
         LogScale => t.log = !t.log,
-        Smoother => t.smoothing = (t.smoothing * 2).clamp(1, 64),
+        Smoother => t.smoothing = (t.smoothing * 2).clamp(1, SMOOTHEST),
         Rougher => t.smoothing /= 2,
         RunHide => t.with_chosen(|entry| entry.hidden = !entry.hidden),
         RunOnly => t.only(),
         RunPin => t.with_chosen(|entry| entry.pinned = !entry.pinned),
         RunColour => t.with_chosen(|entry| entry.colour = (entry.colour + 1) % COLOURS),
-        SortNext => {
-            let at = Sort::ALL.iter().position(|sort| *sort == t.sort.0).unwrap_or(0);
-            t.sort.0 = Sort::ALL[(at + 1) % Sort::ALL.len()];
-            t.sort_table();
-        }
+        SortNext => t.sort_by_next(),
         SortBackwards => {
             t.sort.1 = !t.sort.1;
             t.sort_table();
         }
+        ChartFront => t.keep_in_front(),
+        ChartJoin => {
+            let words = t.join();
+            words.into_iter().for_each(|words| app.say(words));
+        }
+        RunGrid => t.grid = !t.grid,
+        RunTable => t.columns = !t.columns,
         FilterRuns => t.input = Some(Input::Runs),
         FilterMetrics => t.input = Some(Input::Metrics),
         ShowConsole => t.show(Side::Console),

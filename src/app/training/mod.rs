@@ -3,14 +3,17 @@
 //! The runs themselves are shared with the threads that read them. What is asked of all of them (which metrics
 //! there are, how far the axis goes) is found out when something was read, not when it is drawn.
 
+mod arrange;
+mod columns;
 pub(super) mod form;
 mod keys;
+mod layout;
 mod live;
 pub(super) mod steer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::alerts::Alert;
@@ -18,6 +21,8 @@ use crate::metrics::filter::Filter;
 use crate::metrics::names::{self, Kind};
 use crate::metrics::{Axis, Run, SeriesId, State};
 
+pub use arrange::Arrangement;
+pub use columns::Sort;
 pub use form::{Field, FieldKind, Form, FormState};
 pub use keys::Input;
 pub(super) use keys::{act, typed};
@@ -103,36 +108,8 @@ pub struct Chart {
     pub name: String,
     /// Places among the entries, with what they call it.
     pub curves: Vec<(usize, SeriesId)>,
-}
-
-/// By what the table is sorted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sort {
-    /// The order in which runs were found.
-    Found,
-    /// Name.
-    Name,
-    /// Newest step.
-    Step,
-    /// Newest value of the first metric.
-    Last,
-    /// Best value of it.
-    Best,
-}
-
-impl Sort {
-    const ALL: [Sort; 5] = [Sort::Found, Sort::Name, Sort::Step, Sort::Last, Sort::Best];
-
-    /// What the column is called.
-    pub fn name(self) -> &'static str {
-        match self {
-            Sort::Found => "found",
-            Sort::Name => "name",
-            Sort::Step => "step",
-            Sort::Last => "last",
-            Sort::Best => "best",
-        }
-    }
+    /// Other metrics that are drawn into it, with their curves.
+    pub more: Vec<(String, Vec<(usize, SeriesId)>)>,
 }
 
 /// What stands beside or below the charts.
@@ -165,6 +142,12 @@ pub struct Training {
     pub chart: usize,
     /// The chosen chart has the whole room.
     pub large: bool,
+    /// The chosen metric has a chart for each run, instead of one for all.
+    pub grid: bool,
+    /// The table has the whole room, with a column for each setting.
+    pub columns: bool,
+    /// Which charts come first, and which metrics are drawn into others.
+    pub plan: Arrangement,
     /// Along the bottom.
     pub axis: Axis,
     /// Values are drawn by their logarithms.
@@ -201,6 +184,7 @@ pub struct Training {
     pub wanted: Option<String>,
     /// Folders in which trainers are at work; none until that is known.
     alive: Option<BTreeSet<String>>,
+    remembered: layout::Remembered,
     filter: Filter,
     extent: Option<(f64, f64)>,
 }
@@ -214,6 +198,9 @@ impl Default for Training {
             at: 0,
             chart: 0,
             large: false,
+            grid: false,
+            columns: false,
+            plan: Arrangement::default(),
             axis: Axis::Step,
             log: false,
             smoothing: 0,
@@ -232,6 +219,7 @@ impl Default for Training {
             form: Form::default(),
             wanted: None,
             alive: None,
+            remembered: layout::Remembered::default(),
             filter: Filter::default(),
             extent: None,
         }
@@ -262,6 +250,7 @@ impl Training {
                 };
                 self.entries.truncate(i);
                 self.entries.push(entry);
+                self.recall(i);
             }
         }
         self.entries.truncate(runs.len());
@@ -327,9 +316,12 @@ impl Training {
 
     /// Finds out again what is asked of all runs.
     fn refresh(&mut self) {
+        let chosen = self.charts.get(self.chart).map(|chart| chart.name.clone());
         self.charts.clear();
         self.extent = None;
-        let wanted = names::plain(&self.metric_filter);
+        // There may be thousands.
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let wanted: Vec<String> = self.metric_filter.split_whitespace().map(names::plain).collect();
         for (i, entry) in self.entries.iter_mut().enumerate() {
             let run = lock(&entry.run);
             // What the machine does has no steps: it belongs to the axis of time.
@@ -340,48 +332,33 @@ impl Training {
             let mut drawn = false;
             for (at, series) in run.series().iter().enumerate().filter(|(_, series)| !series.is_empty()) {
                 let common = names::common(series.name());
-                if names::kind(series.name()) == Kind::Expert
-                    || !(common.contains(&wanted) || names::plain(series.name()).contains(&wanted))
-                {
+                let plain = names::plain(series.name());
+                let meant = |wanted: &String| common.contains(wanted) || plain.contains(wanted);
+                // Those of experts are too many, and have a picture of their own; but who asks for them gets them.
+                let shown = if wanted.is_empty() {
+                    names::kind(series.name()) != Kind::Expert
+                } else {
+                    wanted.iter().any(meant)
+                };
+                if !shown {
                     continue;
                 }
                 drawn = true;
                 let curve = (i, SeriesId(at as u32));
-                match self.charts.iter_mut().find(|chart| chart.name == common) {
-                    Some(chart) => chart.curves.push(curve),
-                    None => self.charts.push(Chart { name: common, curves: vec![curve] }),
+                match places.get(&common) {
+                    Some(place) => self.charts[*place].curves.push(curve),
+                    None => {
+                        places.insert(common.clone(), self.charts.len());
+                        self.charts.push(Chart { name: common, curves: vec![curve], more: Vec::new() });
+                    }
                 }
             }
             if drawn && let Some((from, to)) = run.extent(self.axis) {
                 self.extent = Some(self.extent.map_or((from, to), |(f, t)| (f.min(from), t.max(to))));
             }
         }
-        self.charts.sort_by_key(|chart| names::rank(&chart.name));
-        self.chart = self.chart.min(self.charts.len().saturating_sub(1));
+        self.arrange(chosen);
         self.sort_table();
-    }
-
-    fn sort_table(&mut self) {
-        let chosen = self.chosen();
-        let mut table: Vec<usize> = (0..self.entries.len()).filter(|at| self.entries[*at].taken).collect();
-        let number = |x: Option<f64>| x.filter(|x| !x.is_nan()).unwrap_or(f64::INFINITY);
-        let (sort, backwards) = self.sort;
-        table.sort_by(|a, b| {
-            let (x, y) = (&self.entries[*a], &self.entries[*b]);
-            let order = match sort {
-                Sort::Found => a.cmp(b),
-                Sort::Name => x.line.name.cmp(&y.line.name),
-                Sort::Step => number(x.line.step).total_cmp(&number(y.line.step)),
-                Sort::Last => number(x.line.last).total_cmp(&number(y.line.last)),
-                Sort::Best => number(x.line.best).total_cmp(&number(y.line.best)),
-            };
-            let order = if backwards { order.reverse() } else { order };
-            y.pinned.cmp(&x.pinned).then(order)
-        });
-        // The cursor stays on its run.
-        let place = chosen.and_then(|chosen| table.iter().position(|at| *at == chosen));
-        self.at = place.unwrap_or(self.at).min(table.len().saturating_sub(1));
-        self.table = table;
     }
 
     /// The place of the chosen run among the entries.

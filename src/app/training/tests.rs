@@ -117,6 +117,71 @@ fn zoom_pan_and_crosshair_stay_within_what_there_is() {
 }
 
 #[test]
+fn the_table_has_a_column_for_each_setting_and_is_sorted_by_any() {
+    let mut app = app();
+    {
+        let run = |at: usize| app.training.entries[at].run.clone();
+        lock(&run(0)).set("model", "7B");
+        lock(&run(1)).set("model", "13B");
+        (0..3).for_each(|at| lock(&run(at)).set("seed", "1"));
+        let runs = (0..3).map(run).collect();
+        update(&mut app, Msg::Runs(Runs { runs, loading: None }));
+    }
+    // Not `seed`, which is the same in all.
+    assert_eq!(app.training.setting_columns(), ["lr", "model"]);
+    keys(&mut app, "T o o o o o o");
+    assert_eq!((app.training.columns, app.training.sort.0.name()), (true, "lr"));
+    // As numbers, not as words: 1e-5, 1e-4, 1e-3.
+    assert_eq!(table(&app), "c a b");
+    keys(&mut app, "O");
+    assert_eq!(table(&app), "b a c");
+    // Who has no model comes last, either way.
+    keys(&mut app, "o");
+    assert_eq!(table(&app), "b a c");
+    keys(&mut app, "O");
+    assert_eq!(table(&app), "a b c");
+    keys(&mut app, "o");
+    assert_eq!(app.training.sort.0, Sort::Found);
+}
+
+#[test]
+fn charts_are_kept_in_front_and_drawn_into_each_other() {
+    let mut app = app();
+    let names = |app: &App| app.training.charts.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ");
+    keys(&mut app, "n F");
+    assert_eq!((names(&app).as_str(), app.training.chart), ("accuracy loss", 0));
+    keys(&mut app, "F");
+    assert_eq!((names(&app).as_str(), app.training.chart), ("loss accuracy", 1));
+    keys(&mut app, "v N v");
+    let more = |app: &App| app.training.charts[0].more.iter().map(|(n, c)| (n.clone(), c.len())).collect::<Vec<_>>();
+    assert_eq!(more(&app), [("accuracy".to_owned(), 3)]);
+    // It holds for what is read later, and can be taken back.
+    let runs = app.training.entries.iter().map(|entry| entry.run.clone()).chain([run("d", "1", 3.0)]).collect();
+    update(&mut app, Msg::Runs(Runs { runs, loading: None }));
+    assert_eq!(more(&app), [("accuracy".to_owned(), 4)]);
+    keys(&mut app, "v");
+    assert_eq!(more(&app), []);
+}
+
+#[test]
+fn the_chosen_chart_stays_chosen_when_others_come() {
+    let mut app = app();
+    keys(&mut app, "n");
+    let other = Arc::new(Mutex::new(Run::new("d", "jsonl")));
+    {
+        let mut run = lock(&other);
+        let id = run.series_id("val_loss").unwrap();
+        run.add(Row { step: Some(1.0), ..Row::default() }, &[(id, 1.0)]);
+    }
+    let runs = app.training.entries.iter().map(|entry| entry.run.clone()).chain([other]).collect();
+    update(&mut app, Msg::Runs(Runs { runs, loading: None }));
+    assert_eq!(app.training.charts[app.training.chart].name, "accuracy");
+    // Several words: metrics that hold one of them.
+    keys(&mut app, "m v a l space a c c enter");
+    assert_eq!(app.training.charts.len(), 2);
+}
+
+#[test]
 fn the_rest_is_switched_by_keys_and_nothing_panics_without_runs() {
     for mut app in [app(), App::new("none")] {
         app.view = View::Training;
@@ -144,6 +209,11 @@ fn the_rest_is_switched_by_keys_and_nothing_panics_without_runs() {
             "c",
             "o",
             "O",
+            "g",
+            "T",
+            "F",
+            "v",
+            "v",
             "t",
             "a",
             "e",
@@ -157,8 +227,11 @@ fn the_rest_is_switched_by_keys_and_nothing_panics_without_runs() {
     }
 }
 
+/// An event: its name, step, and settings of it.
+type Happened<'a> = (&'a str, f64, &'a [(&'a str, &'a str)]);
+
 /// A run of ours, as its log was read so far.
-fn ours(folder: &str, events: &[(&str, f64, &[(&str, &str)])]) -> Shared {
+fn ours(folder: &str, events: &[Happened<'_>]) -> Shared {
     let mut run = Run::new(folder, "bit-axon");
     run.source = format!("{folder}/metrics.jsonl");
     run.goal = Some(100.0);
@@ -176,7 +249,7 @@ fn ours(folder: &str, events: &[(&str, f64, &[(&str, &str)])]) -> Shared {
     Arc::new(Mutex::new(run))
 }
 
-fn watching(events: &[(&str, f64, &[(&str, &str)])], alive: bool) -> App {
+fn watching(events: &[Happened<'_>], alive: bool) -> App {
     let mut app = App::new("none");
     app.view = View::Training;
     app.training.steering.allowed = true;

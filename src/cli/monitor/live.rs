@@ -12,9 +12,11 @@ use crate::app::App;
 use crate::app::state::View;
 use crate::cli::Usage;
 use crate::cli::settings::{self, Own};
+use crate::config::Places;
 use crate::engine;
 use crate::metrics::Axis;
 use crate::monitor::Watch;
+use crate::run::layouts;
 use crate::run::store::MemoryStore;
 use crate::run::{self, Sensors, Setup, Watched};
 use crate::term;
@@ -22,9 +24,11 @@ use crate::term;
 /// What the command line says of the view.
 pub(super) struct Wishes {
     pub(super) paths: Vec<PathBuf>,
-    pub(super) filter: String,
-    pub(super) metric: String,
-    pub(super) axis: Axis,
+    pub(super) filter: Option<String>,
+    pub(super) metric: Option<String>,
+    pub(super) axis: Option<Axis>,
+    /// Without what was arranged before.
+    pub(super) fresh: bool,
     pub(super) on_alert: Option<String>,
 }
 
@@ -59,8 +63,14 @@ pub(super) fn show(watch: Watch, wishes: Wishes) -> Result<()> {
     app.heat_limits = settings.heat.limits;
     let names: Vec<String> = wishes.paths.iter().map(|path| path.display().to_string()).collect();
     app.training.source = names.join(", ");
-    app.training.axis = wishes.axis;
-    app.training.wish(&wishes.filter, &wishes.metric).map_err(Usage)?;
+    let layout = layout(&wishes.paths);
+    let arranged = layout.as_deref().filter(|_| !wishes.fresh).and_then(layouts::read);
+    arranged.into_iter().for_each(|text| app.training.wear(&text));
+    // What the command line says counts more.
+    app.training.axis = wishes.axis.unwrap_or(app.training.axis);
+    let runs = wishes.filter.unwrap_or_else(|| app.training.run_filter.clone());
+    let metrics = wishes.metric.unwrap_or_else(|| app.training.metric_filter.clone());
+    app.training.wish(&runs, &metrics).map_err(Usage)?;
     let folder = wishes.paths.iter().find(|path| path.exists()).map_or(Path::new("."), PathBuf::as_path).to_owned();
     run::run(Setup {
         app,
@@ -77,9 +87,15 @@ pub(super) fn show(watch: Watch, wishes: Wishes) -> Result<()> {
             interval: settings.heat.interval,
             limits: settings.heat.limits,
         }),
-        watched: Some(Watched { watch, on_alert: wishes.on_alert, folder }),
+        watched: Some(Watched { watch, on_alert: wishes.on_alert, folder, layout }),
         trainer: None,
         first: Vec::new(),
     })
     .map(drop)
+}
+
+/// The file that keeps how these are looked at, beside the sessions of the user; none where there is no home.
+fn layout(paths: &[PathBuf]) -> Option<PathBuf> {
+    let sessions = Places::new(&|name| std::env::var_os(name)).sessions?;
+    Some(layouts::file(&sessions.with_file_name("monitor"), paths))
 }

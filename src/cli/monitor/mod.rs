@@ -45,17 +45,20 @@ pub struct MonitorArgs {
     #[arg(long, value_name = "FILE")]
     tee: Option<PathBuf>,
     /// Only runs that fulfil all of these words: part of a name, setting:text, setting>=number, metric<number, !word
-    #[arg(long = "filter", value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = words)]
-    words: String,
+    #[arg(long = "filter", value_name = "WORDS", value_parser = words)]
+    words: Option<String>,
     /// Only metrics whose names hold this; may be given several times
     #[arg(long, value_name = "NAME")]
     metric: Vec<String>,
     /// Let the shell run this for each alert; BIT_AXON_RUN and BIT_AXON_ALERT say of which run, and what
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["once", "export"])]
     on_alert: Option<String>,
-    /// What is along the bottom
-    #[arg(long, value_enum, default_value = "step")]
-    x: X,
+    /// What is along the bottom [default: step, or what it was when these were watched last]
+    #[arg(long, value_enum)]
+    x: Option<X>,
+    /// Begin without the axis, filters, order and colours that were chosen when these were watched last
+    #[arg(long, conflicts_with_all = ["once", "export"])]
+    fresh: bool,
 }
 
 /// The filter as it was written, once it is known to be one.
@@ -95,21 +98,28 @@ pub fn run(args: MonitorArgs) -> Result<()> {
         return Err(Usage("`-` reads standard input, which is a terminal here: pipe a log into it".into()).into());
     }
     let kind = args.export.as_deref().map(kind).transpose()?;
-    let axis = match args.x {
+    let axis = args.x.map(|x| match x {
         X::Step => Axis::Step,
         X::Tokens => Axis::Tokens,
         X::Time => Axis::Time,
         X::Relative => Axis::Relative,
-    };
+    });
     if !args.once && kind.is_none() {
         live::check(piped)?;
         let watch = Watch::open(&args.paths, &Options { format: args.format, once: false, tee: args.tee })?;
-        let metric = args.metric.first().cloned().unwrap_or_default();
-        let wishes = live::Wishes { paths: args.paths, filter: args.words, metric, axis, on_alert: args.on_alert };
+        let metric = (!args.metric.is_empty()).then(|| args.metric.join(" "));
+        let wishes = live::Wishes {
+            paths: args.paths,
+            filter: args.words,
+            metric,
+            axis,
+            on_alert: args.on_alert,
+            fresh: args.fresh,
+        };
         return live::show(watch, wishes);
     }
-    let filter: Filter = args.words.parse().map_err(Usage)?;
-    let choice = Choice { filter, metrics: args.metric, axis };
+    let filter: Filter = args.words.unwrap_or_default().parse().map_err(Usage)?;
+    let choice = Choice { filter, metrics: args.metric, axis: axis.unwrap_or(Axis::Step) };
     let options = Options { format: args.format, once: true, tee: args.tee };
     let watch = Watch::open(&args.paths, &options)?;
     load(&watch)?;

@@ -163,6 +163,9 @@ fn question(example: &Example) -> Value {
     json!({ "topic": example.topic, "question": question, "answer": answer, "must": example.must })
 }
 
+/// The command that a build without the hub lacks, and what it says of itself.
+const DOWNLOAD: (&str, &str) = ("download", "Download a model from the Hugging Face hub");
+
 /// What this program says about itself.
 fn tables() -> Tables {
     let place = |place: Place| match place {
@@ -184,12 +187,15 @@ fn tables() -> Tables {
     };
     let about = |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
     let command = super::command();
+    let mut commands: Vec<CommandRow> =
+        command.get_subcommands().map(|sub| CommandRow { name: sub.get_name().into(), about: about(sub) }).collect();
+    // A build without the hub makes and examines the same model.
+    if !commands.iter().any(|row| row.name == DOWNLOAD.0) {
+        commands.push(CommandRow { name: DOWNLOAD.0.into(), about: DOWNLOAD.1.into() });
+    }
     Tables {
         actions: ACTIONS.iter().map(action).collect(),
-        commands: command
-            .get_subcommands()
-            .map(|sub| CommandRow { name: sub.get_name().into(), about: about(sub) })
-            .collect(),
+        commands,
         settings: SETTINGS
             .iter()
             .map(|s| SettingRow {
@@ -210,5 +216,7 @@ mod tests {
     fn every_fact_finds_its_row() {
         let made = corpus(&tables(), 0).unwrap();
         assert!(made.chats.len() > 5000 && made.examination.len() > 300);
+        let about = tables().commands.into_iter().find(|row| row.name == DOWNLOAD.0).map(|row| row.about);
+        assert_eq!(about.as_deref(), Some(DOWNLOAD.1));
     }
 }

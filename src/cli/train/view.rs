@@ -125,7 +125,7 @@ fn workbench(own: Own, name: &str, folder: &Path, metrics: &Path, trainer: run::
         slow_link: settings.ui.slow_link,
         // The trainer itself feels the temperature, and its metrics say it.
         sensors: None,
-        watched: Some(Watched { watch, on_alert: None, folder: folder.to_owned() }),
+        watched: Some(Watched { watch, on_alert: None, folder: folder.to_owned(), layout: None }),
         trainer: Some(Trainer { runs: PathBuf::from(super::form::RUNS), own: Some(trainer) }),
         first: Vec::new(),
     })

@@ -108,6 +108,9 @@ pub fn write_tensors<W: Write + Seek>(
     write_with_copies(out, source, jobs, &[], threads, &mut each)
 }
 
+/// Hears of each piece that is written: of which tensor, if it is not a copy, how many bytes, and with what error.
+pub(super) type Told<'a> = &'a mut dyn FnMut(Option<&Job>, u64, ErrorSums) -> Result<()>;
+
 /// The same, with other tensors copied byte for byte; of those `written` hears without a job.
 pub fn write_with_copies<W: Write + Seek>(
     out: W,
@@ -115,7 +118,7 @@ pub fn write_with_copies<W: Write + Seek>(
     jobs: &[Job],
     copies: &[TensorInfo<'_>],
     threads: usize,
-    written: &mut dyn FnMut(Option<&Job>, u64, ErrorSums) -> Result<()>,
+    written: Told<'_>,
 ) -> Result<W> {
     let copied = |t: &TensorInfo<'_>| Planned { name: t.name.to_owned(), dtype: t.dtype, shape: t.shape.to_vec() };
     let plan = jobs.iter().flat_map(Job::parts).chain(copies.iter().map(copied)).collect();

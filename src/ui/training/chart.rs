@@ -2,7 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::super::put;
@@ -12,7 +12,7 @@ use super::colour;
 use crate::app::state::App;
 use crate::app::training::{self, Chart, Training, lock};
 use crate::metrics::show::{duration, number};
-use crate::metrics::{Axis, Dot, View, nearest, reduce, smooth};
+use crate::metrics::{Axis, Dot, SeriesId, View, nearest, reduce, smooth};
 
 /// Columns and rows that a chart has at least, where several are shown.
 const SMALLEST: (u16, u16) = (34, 7);
@@ -34,61 +34,100 @@ pub(super) fn draw_all(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'
         let why = if hidden { "No curve is left by the filters and what is hidden." } else { "No numbers yet." };
         return put(frame, area, 0, &Line::styled(why, theme.dim));
     }
-    if t.large {
-        return draw(t, &t.charts[t.chart], true, theme, area, frame, cache);
+    let tiles = tiles(t, area, cache);
+    let chosen = tiles.iter().position(|tile| tile.chosen).unwrap_or(0);
+    if tiles.is_empty() || t.large {
+        return tiles.get(chosen).into_iter().for_each(|tile| draw(t, tile, theme, area, frame, cache));
     }
-    let across = (area.width / SMALLEST.0).clamp(1, 4).min(t.charts.len() as u16);
-    let down = (area.height / SMALLEST.1).clamp(1, 6).min((t.charts.len() as u16).div_ceil(across));
+    let across = (area.width / SMALLEST.0).clamp(1, 4).min(tiles.len() as u16);
+    let down = (area.height / SMALLEST.1).clamp(1, 6).min((tiles.len() as u16).div_ceil(across));
     let page = usize::from(across * down);
-    let first = t.chart / page * page;
-    for (i, chart) in t.charts.iter().enumerate().skip(first).take(page) {
+    let first = chosen / page * page;
+    for (i, tile) in tiles.iter().enumerate().skip(first).take(page) {
         let (column, row) = (((i - first) as u16) % across, ((i - first) as u16) / across);
         // What does not divide goes to the first ones.
         let edge = |size: u16, parts: u16, at: u16| at * (size / parts) + at.min(size % parts);
         let (left, right) = (edge(area.width, across, column), edge(area.width, across, column + 1));
         let (top, bottom) = (edge(area.height, down, row), edge(area.height, down, row + 1));
         let area = Rect { x: area.x + left, y: area.y + top, width: right - left, height: bottom - top };
-        draw(t, chart, i == t.chart, theme, area, frame, cache);
+        draw(t, tile, theme, area, frame, cache);
     }
-    if t.charts.len() > page {
-        let words = format!("{}–{} of {}", first + 1, (first + page).min(t.charts.len()), t.charts.len());
+    if tiles.len() > page {
+        let words = format!("{}–{} of {}", first + 1, (first + page).min(tiles.len()), tiles.len());
         let x = area.right().saturating_sub(width(&words) as u16);
         frame.buffer_mut().set_string(x, area.bottom() - 1, words, theme.dim);
     }
 }
 
-fn draw(
-    t: &Training,
-    chart: &Chart,
+/// What one chart shows.
+struct Tile<'a> {
+    chart: &'a Chart,
+    /// One run alone, on the scale that all have in common.
+    only: Option<(usize, Option<Scale>)>,
     chosen: bool,
-    theme: &Theme,
-    area: Rect,
-    frame: &mut Frame<'_>,
-    cache: &mut Cache,
-) {
+}
+
+/// A curve: its run, its metric, and whether that was drawn into the chart of another.
+#[derive(Debug, Clone, Copy)]
+struct Curve {
+    entry: usize,
+    series: SeriesId,
+    joined: bool,
+}
+
+/// A chart for each metric, or one of the chosen metric for each run.
+fn tiles<'a>(t: &'a Training, area: Rect, cache: &mut Cache) -> Vec<Tile<'a>> {
+    if !t.grid {
+        let all = t.charts.iter().enumerate();
+        return all.map(|(i, chart)| Tile { chart, only: None, chosen: i == t.chart }).collect();
+    }
+    let chart = &t.charts[t.chart];
+    // In the order of the table; what it does not show has no chart.
+    let has = |at: &&usize| chart.curves.iter().any(|(entry, _)| entry == *at);
+    let runs: Vec<usize> = t.table.iter().filter(has).copied().collect();
+    let (from, to) = t.view();
+    let view = View { axis: t.axis, from, to, columns: usize::from(area.width.max(SMALLEST.0)) };
+    let curves = curves(t, chart, None);
+    reduce_all(t, &curves, view, cache);
+    let scale = range(&cache.dots[..curves.len()], t.log);
+    runs.iter().map(|at| Tile { chart, only: Some((*at, scale)), chosen: t.chosen() == Some(*at) }).collect()
+}
+
+/// The curves of a chart, those that lie above others last: of the chosen run, and of those that are pinned.
+fn curves(t: &Training, chart: &Chart, only: Option<usize>) -> Vec<Curve> {
+    let own = chart.curves.iter().map(|(entry, series)| Curve { entry: *entry, series: *series, joined: false });
+    let more = chart.more.iter().flat_map(|(_, curves)| curves);
+    let more = more.map(|(entry, series)| Curve { entry: *entry, series: *series, joined: true });
+    let mut all: Vec<Curve> = own.chain(more).filter(|curve| only.is_none_or(|only| only == curve.entry)).collect();
+    all.sort_by_key(|c| (t.chosen() == Some(c.entry), t.entries[c.entry].pinned, !c.joined));
+    all
+}
+
+fn reduce_all(t: &Training, curves: &[Curve], view: View, cache: &mut Cache) {
+    cache.dots.resize_with(curves.len().max(cache.dots.len()), Vec::new);
+    for (curve, dots) in curves.iter().zip(&mut cache.dots) {
+        let run = lock(&t.entries[curve.entry].run);
+        match run.get(curve.series) {
+            Some(series) => reduce(&run, series, view, dots),
+            None => dots.clear(),
+        }
+    }
+}
+
+fn draw(t: &Training, tile: &Tile<'_>, theme: &Theme, area: Rect, frame: &mut Frame<'_>, cache: &mut Cache) {
     if area.height < 3 || area.width < NUMBERS + 6 {
         return;
     }
     let plot = Rect { x: area.x + NUMBERS, y: area.y + 1, width: area.width - NUMBERS - 1, height: area.height - 2 };
     let (from, to) = t.view();
     let view = View { axis: t.axis, from, to, columns: usize::from(plot.width) * 2 };
-    // The chosen run and those that are pinned lie above the others.
-    let mut curves: Vec<usize> = (0..chart.curves.len()).collect();
-    curves.sort_by_key(|at| {
-        let entry = chart.curves[*at].0;
-        (t.chosen() == Some(entry), t.entries[entry].pinned)
-    });
-    cache.dots.resize_with(chart.curves.len().max(cache.dots.len()), Vec::new);
-    for (at, dots) in cache.dots.iter_mut().enumerate().take(chart.curves.len()) {
-        let (entry, series) = chart.curves[at];
-        let run = lock(&t.entries[entry].run);
-        match run.get(series) {
-            Some(series) => reduce(&run, series, view, dots),
-            None => dots.clear(),
-        }
-    }
-    let range = range(&cache.dots[..chart.curves.len()], t.log);
-    head(t, chart, chosen, theme, area, frame);
+    let curves = curves(t, tile.chart, tile.only.as_ref().map(|(run, _)| *run));
+    reduce_all(t, &curves, view, cache);
+    let range = match &tile.only {
+        Some((_, scale)) => *scale,
+        None => range(&cache.dots[..curves.len()], t.log),
+    };
+    head(t, tile, theme, area, frame);
     let Some(scale) = range else {
         put(frame, plot, plot.height / 2, &Line::styled("nothing in this part of the axis", theme.faint));
         return axis(t, theme, area, plot, frame);
@@ -103,9 +142,10 @@ fn draw(
         canvas.cross(column, theme.faint);
     }
     pauses(t, view, theme, &mut canvas);
-    for at in curves {
-        let (entry, dots) = (&t.entries[chart.curves[at].0], &cache.dots[at]);
-        let style = colour(theme, entry);
+    for (curve, dots) in curves.iter().zip(&cache.dots) {
+        let style = colour(theme, &t.entries[curve.entry]);
+        // What belongs to another metric is told apart by its brightness: colours are those of runs.
+        let style = if curve.joined { style.add_modifier(Modifier::DIM) } else { style };
         if t.smoothing > 0 {
             canvas.band(dots, &scale, theme.faint);
             smooth(dots, f64::from(t.smoothing), &mut cache.smoothed);
@@ -147,12 +187,21 @@ fn pauses(t: &Training, view: View, theme: &Theme, canvas: &mut Canvas) {
 }
 
 /// The name of the metric, and the value of the chosen run: under the crosshair, or the newest.
-fn head(t: &Training, chart: &Chart, chosen: bool, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
-    let style = if chosen { theme.focus } else { theme.title };
+fn head(t: &Training, tile: &Tile<'_>, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
+    let chart = tile.chart;
+    let style = if tile.chosen { theme.focus } else { theme.title };
     let room = usize::from(area.width.saturating_sub(NUMBERS + 1));
-    let name = cut(&clean(&chart.name), room.saturating_sub(12).max(8));
+    let mut words = chart.name.clone();
+    chart.more.iter().for_each(|(name, _)| words.push_str(&format!(" + {name}")));
+    if let Some((run, _)) = tile.only {
+        words = t.entries[run].line.name.clone();
+    } else if t.plan.front.contains(&chart.name) {
+        words.insert(0, '▲');
+    }
+    let name = cut(&clean(&words).replace('\n', " "), room.saturating_sub(12).max(8));
     let mut spans = vec![Span::raw(" ".repeat(usize::from(NUMBERS))), Span::styled(name, style)];
-    let curve = t.chosen().and_then(|run| chart.curves.iter().find(|(entry, _)| *entry == run)).or(chart.curves.last());
+    let run = tile.only.as_ref().map(|(run, _)| *run).or(t.chosen());
+    let curve = run.and_then(|run| chart.curves.iter().find(|(entry, _)| *entry == run)).or(chart.curves.last());
     if let Some((entry, series)) = curve {
         let run = lock(&t.entries[*entry].run);
         let value = run.get(*series).and_then(|series| match t.cross {
@@ -207,6 +256,7 @@ fn clock(x: f64) -> String {
 }
 
 /// From values to heights of 0 to 1.
+#[derive(Debug, Clone, Copy)]
 struct Scale {
     low: f64,
     high: f64,

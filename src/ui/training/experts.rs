@@ -22,47 +22,75 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
         return;
     };
     let run = lock(&entry.run);
-    let mut experts: Vec<(u32, u32, SeriesId)> = Vec::new();
+    // What is said of experts, by what it is and by layer.
+    let mut experts: Vec<(String, u32, u32, SeriesId)> = Vec::new();
     for (at, series) in run.series().iter().enumerate().filter(|(_, series)| !series.is_empty()) {
-        if let Some((layer, expert, _)) = names::expert(series.name()) {
-            experts.push((layer, expert, SeriesId(at as u32)));
+        if let Some((layer, expert, said)) = names::expert(series.name()) {
+            experts.push((said, layer, expert, SeriesId(at as u32)));
         }
     }
     experts.sort_unstable();
-    let mut layers: Vec<u32> = experts.iter().map(|(layer, ..)| *layer).collect();
-    layers.dedup();
-    if layers.is_empty() {
+    let mut pictures: Vec<(&str, u32)> = experts.iter().map(|(said, layer, ..)| (said.as_str(), *layer)).collect();
+    pictures.dedup();
+    if pictures.is_empty() {
         let inner = pane(theme, "experts", false, area, frame);
         return put(frame, inner, 0, &Line::styled(" This run says nothing of experts.", theme.dim));
     }
-    let first = t.layer % layers.len();
-    let inner = pane(theme, &format!("experts of layer {}", layers[first]), false, area, frame);
+    let first = t.layer % pictures.len();
+    let inner = pane(theme, &title(pictures[first]), false, area, frame);
     corner(&clean(&entry.line.name), theme.dim, area, frame);
     let (from, to) = t.view();
     let columns = usize::from(inner.width.saturating_sub(5));
     let view = View { axis: t.axis, from, to, columns };
+    let room = usize::from(inner.height);
     let mut row = 0;
-    // As many layers as there is room for, the chosen one first.
-    for layer in &layers[first..] {
-        let shown: Vec<_> = experts.iter().filter(|(of, ..)| of == layer).collect();
+    // As many pictures as there is room for, the chosen one first.
+    for picture in &pictures[first..] {
+        let shown: Vec<_> = experts.iter().filter(|(said, layer, ..)| (said.as_str(), *layer) == *picture).collect();
         if row > 0 {
-            if row + 1 + shown.len() > usize::from(inner.height) {
+            if row + 1 + shown.len() > room {
                 break;
             }
-            put(frame, inner, row as u16, &Line::styled(format!(" layer {layer}"), theme.dim));
+            put(frame, inner, row as u16, &Line::styled(format!(" {}", below(*picture)), theme.dim));
             row += 1;
         }
-        for line in heat(&run, &shown, view, theme).into_iter().take(usize::from(inner.height) - row) {
+        let lines = heat(&run, &shown, view, theme);
+        // Of one that is too large the last row says so.
+        let left = room - row;
+        let cut = if lines.len() > left { left.saturating_sub(1) } else { lines.len() };
+        if cut < lines.len() {
+            let words = format!("     and {} more", lines.len() - cut);
+            put(frame, inner, inner.height.saturating_sub(1), &Line::styled(words, theme.dim));
+        }
+        for line in lines.into_iter().take(cut) {
             put(frame, inner, row as u16, &line);
             row += 1;
         }
     }
 }
 
+/// What a picture shows: what is said, of the experts of which layer.
+fn title((said, layer): (&str, u32)) -> String {
+    let of = match layer {
+        names::ALL_LAYERS => "experts, a row a layer".into(),
+        layer => format!("experts of layer {layer}"),
+    };
+    if said.is_empty() { of } else { format!("{}: {of}", clean(said)) }
+}
+
+/// The same for a picture below the first: shorter, where that says enough.
+fn below(picture: (&str, u32)) -> String {
+    match picture {
+        ("", layer) if layer != names::ALL_LAYERS => format!("layer {layer}"),
+        picture => title(picture),
+    }
+}
+
 /// A line an expert.
-fn heat(run: &Run, experts: &[&(u32, u32, SeriesId)], view: View, theme: &Theme) -> Vec<Line<'static>> {
+fn heat(run: &Run, experts: &[&(String, u32, u32, SeriesId)], view: View, theme: &Theme) -> Vec<Line<'static>> {
+    let whole = experts.iter().any(|(_, layer, ..)| *layer == names::ALL_LAYERS);
     let mut rows = Vec::new();
-    for (_, expert, id) in experts {
+    for (_, _, expert, id) in experts {
         let mut dots = Vec::new();
         if let Some(series) = run.get(*id) {
             reduce(run, series, view, &mut dots);
@@ -71,7 +99,8 @@ fn heat(run: &Run, experts: &[&(u32, u32, SeriesId)], view: View, theme: &Theme)
     }
     // A fair share is the middle of the scale, twice that and more its end.
     let fair = 1.0 / experts.len().max(1) as f64;
-    let shares = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
+    let shares =
+        !whole && rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).all(|dot| dot.max <= 1.0);
     let top = rows.iter().flat_map(|(_, dots)| dots).filter(|dot| !dot.is_empty()).fold(0.0, |m: f64, d| m.max(d.mean));
     let full = if shares { 2.0 * fair } else { top };
     let line = |(expert, dots): (u32, Vec<Dot>)| {

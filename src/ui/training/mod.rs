@@ -11,6 +11,7 @@
 //! ```
 
 mod chart;
+mod columns;
 mod experts;
 pub(super) mod form;
 mod now;
@@ -47,6 +48,9 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>, 
     let t = &app.training;
     if t.entries.is_empty() {
         return nothing(t, theme, area, frame);
+    }
+    if t.columns {
+        return columns::draw(t, theme, area, frame);
     }
     let split = split(t, area);
     let inner = pane(theme, &title(t), true, split.charts, frame);
@@ -140,6 +144,9 @@ fn state(t: &Training) -> String {
         words.push(format!("at {}", number(x)));
     }
     words.push(t.axis.name().to_owned());
+    if t.grid {
+        words.push("a chart each".into());
+    }
     if t.log {
         words.push("log".into());
     }

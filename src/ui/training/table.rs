@@ -17,8 +17,7 @@ const NUMBER: usize = 9;
 
 pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let inner = pane(theme, "runs", false, area, frame);
-    let (sort, backwards) = t.sort;
-    corner(&format!("by {}{}", sort.name(), if backwards { " ▼" } else { "" }), theme.dim, area, frame);
+    corner(&order(t), theme.dim, area, frame);
     if t.table.is_empty() {
         return put(frame, inner, 0, &Line::styled(" No run fulfils the filter.", theme.dim));
     }
@@ -57,15 +56,15 @@ pub(super) fn draw(t: &Training, theme: &Theme, area: Rect, frame: &mut Frame<'_
     }
 }
 
+/// By what the table is sorted, in words.
+pub(super) fn order(t: &Training) -> String {
+    let (sort, backwards) = &t.sort;
+    format!("by {}{}", clean(sort.name()), if *backwards { " ▼" } else { "" })
+}
+
 fn line<'a>(t: &Training, entry: &Entry, at: usize, name: usize, numbers: usize, theme: &Theme) -> Line<'a> {
     let line = &entry.line;
-    let mark = match (&line.state, entry.hidden) {
-        (_, true) => Span::styled(" ○ ", theme.dim),
-        (State::Failed(_), _) => Span::styled(" × ", theme.bad),
-        (State::Finished, _) => Span::styled(" ■ ", colour(theme, entry)),
-        (State::Open, _) if !line.alerts.is_empty() => Span::styled(" ! ", theme.warn),
-        (State::Open, _) => Span::styled(" ● ", colour(theme, entry)),
-    };
+    let mark = mark(entry, theme);
     let shown = format!("{}{}", if entry.pinned { "▲" } else { "" }, clean(&line.name).replace('\n', " "));
     // The end of a path tells runs apart.
     let shown = if width(&shown) > name {
@@ -82,12 +81,7 @@ fn line<'a>(t: &Training, entry: &Entry, at: usize, name: usize, numbers: usize,
         Some(x) => value_at(t, at, x),
         None => line.last,
     };
-    let step = line.step.map(|step| match line.goal {
-        Some(goal) if goal > 0.0 && step < goal => {
-            format!("{} {:>2.0}%", number(step), (step / goal * 100.0).min(99.0))
-        }
-        _ => number(step),
-    });
+    let step = step(entry);
     let number = |x: Option<f64>| x.map_or("–".into(), number);
     for words in [number(first), number(line.best), step.unwrap_or("–".into())].into_iter().take(numbers) {
         spans.push(Span::styled(format!(" {:>NUMBER$}", cut(&words, NUMBER)), style));
@@ -95,8 +89,30 @@ fn line<'a>(t: &Training, entry: &Entry, at: usize, name: usize, numbers: usize,
     Line::from(spans)
 }
 
+/// What a run does, in one character of its colour.
+pub(super) fn mark<'a>(entry: &Entry, theme: &Theme) -> Span<'a> {
+    let line = &entry.line;
+    match (&line.state, entry.hidden) {
+        (_, true) => Span::styled(" ○ ", theme.dim),
+        (State::Failed(_), _) => Span::styled(" × ", theme.bad),
+        (State::Finished, _) => Span::styled(" ■ ", colour(theme, entry)),
+        (State::Open, _) if !line.alerts.is_empty() => Span::styled(" ! ", theme.warn),
+        (State::Open, _) => Span::styled(" ● ", colour(theme, entry)),
+    }
+}
+
+/// The step, and how much of all steps that is.
+pub(super) fn step(entry: &Entry) -> Option<String> {
+    entry.line.step.map(|step| match entry.line.goal {
+        Some(goal) if goal > 0.0 && step < goal => {
+            format!("{} {:>2.0}%", number(step), (step / goal * 100.0).min(99.0))
+        }
+        _ => number(step),
+    })
+}
+
 /// The value of the chosen chart's metric under the crosshair.
-fn value_at(t: &Training, entry: usize, x: f64) -> Option<f64> {
+pub(super) fn value_at(t: &Training, entry: usize, x: f64) -> Option<f64> {
     let (_, series) = t.charts.get(t.chart)?.curves.iter().find(|(at, _)| *at == entry)?;
     let run = lock(&t.entries[entry].run);
     nearest(&run, run.get(*series)?, t.axis, x).map(|(_, value)| value)
