@@ -187,7 +187,8 @@ fn the_built_in_model_answers_and_a_seed_repeats() {
         let mut out = Vec::new();
         let mut io =
             Io { input: &mut Cursor::new(b""), input_is_terminal: false, out: &mut out, out_is_terminal: false };
-        let args = parse(&["Hi", "-n", "8", "--temperature", "1", "--seed", seed, "--json", "--exact"]).unwrap();
+        let args = parse(&["Tell me a story.", "-n", "40", "--temperature", "1", "--seed", seed, "--json", "--exact"])
+            .unwrap();
         run_with(&args, bit_axon::cli::run::open, &mut io).unwrap();
         let lines: Vec<Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -240,7 +240,7 @@ fn routing_is_exported_and_nothing_is_overwritten() {
     }
     let all = said(&export(&[&tour("pico-chat"), "--routing", "csv"]));
     let one = said(&export(&[&tour("pico-chat"), "--routing", "csv", "--message", "1"]));
-    assert!(all != one && one.lines().nth(1).unwrap().starts_with("message 1,1,0,60,"), "{one}");
+    assert!(all != one && one.lines().nth(1).unwrap().starts_with("message 1,2,0,"), "{one}");
     let file = dir.path().join("x.svg");
     let out = file.to_str().unwrap();
     said(&export(&[&tour("pico-trace"), "--routing", "svg", "--out", out]));

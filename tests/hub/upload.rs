@@ -299,6 +299,9 @@ fn what_was_sent_before_ctrl_c_is_not_sent_again() {
     let home = Home::new();
     let folder = model(&home);
     fs::write(folder.join("tokenizer.model"), vec![7; 5000]).unwrap();
+    // Whoever runs the tests in the background may have Ctrl-C ignored, and children inherit that.
+    // SAFETY: gives a signal its usual meaning.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     let mut child = hub.command(&home, &folder, &["--licence", "mit"]).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while hub.puts() < 2 {

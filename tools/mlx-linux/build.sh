@@ -67,7 +67,7 @@ missing() {
 make_tree() {
     mkdir -p "$tree"
     local name
-    for name in src tests benches themes sessions docs tools README.md CHANGELOG.md ARCHITECTURE.md; do
+    for name in src tests benches assets themes sessions docs tools README.md CHANGELOG.md ARCHITECTURE.md; do
         if [[ -e $root/$name ]]; then ln -sfn "../../../$name" "$tree/$name"; fi
     done
     cmp -s "$root/Cargo.toml" "$tree/Cargo.toml" || cp "$root/Cargo.toml" "$tree/Cargo.toml"
