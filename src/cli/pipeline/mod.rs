@@ -28,7 +28,7 @@ use crate::train::folder::write_whole;
 ///
 /// A pipeline that was stopped (Ctrl-C, heat, a crash) goes on with --resume: stages that are done are not done
 /// again, and training goes on from its newest checkpoint. Settings of the stages come from a TOML file (--config)
-/// or from --set; those of [sft] and [orpo] are the options of `bit-axon train`, with _ for -.
+/// or from --set; those of its tables sft and orpo are the options of `bit-axon train`, with _ for -.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PipelineArgs {
