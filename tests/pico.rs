@@ -121,8 +121,10 @@ fn the_fast_arithmetic_says_nearly_the_same() {
             *count += 1;
         }
     }
+    let all =
+        sums.iter().map(|(sum, _)| sum).sum::<f64>() / f64::from(sums.iter().map(|(_, count)| count).sum::<i32>());
     let [said, asked] = sums.map(|(sum, count)| sum / f64::from(count));
-    assert!(said < 1e-3 && asked < 5e-3, "the mean divergence is {said} in answers, {asked} in questions");
+    assert!(said < 1e-4 && all < 1e-3, "the mean divergence is {said} in answers, {asked} in questions, {all} in all");
 }
 
 /// Kullback-Leibler divergence of softmax(q) from softmax(p).
