@@ -135,7 +135,8 @@ fetch() {
     fetch_wheel
 }
 
-run_cargo() {
+# In a shell of its own: flags that grew from call to call would have cargo build everything anew.
+run_cargo() (
     export MLX_ROOT="$wheel/mlx" CARGO_TARGET_DIR="$work"
     # The program finds the library beside it, wherever the folder is; so do tests, one folder deeper.
     export RUSTFLAGS="${RUSTFLAGS:-} -C link-arg=-Wl,-rpath,\$ORIGIN/../wheel/mlx/lib:\$ORIGIN/../../wheel/mlx/lib"
@@ -144,7 +145,7 @@ run_cargo() {
     local command=$1
     shift
     cargo "$command" --config "patch.crates-io.mlx-sys.path='$mlx_sys'" "${features[@]}" "$@"
-}
+)
 
 command=${1:-build}
 shift || true
@@ -162,7 +163,7 @@ test)
     if (($#)); then
         run_cargo test "${quick[@]}" "$@"
     else
-        (run_cargo test "${quick[@]}" --lib backend::mlx)
+        run_cargo test "${quick[@]}" --lib backend::mlx
         read -ra chosen <<<"$(tests)"
         run_cargo test "${quick[@]}" "${chosen[@]}"
         # Of training what trains adapters: MLX trains nothing else.
