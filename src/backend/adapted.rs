@@ -22,10 +22,7 @@ pub fn on_cpu(
     options: &Options,
     adapter: &Adapter,
 ) -> Result<Box<dyn Backend>> {
-    adapter.ensure_fits(&spec)?;
-    let mut learner = CpuLearner::new(files.clone(), spec, learn_options(options, adapter)?)?;
-    begin_with(&mut learner, adapter)?;
-    learner.model()
+    asked(&spec, options, adapter, |options| Ok(Box::new(CpuLearner::new(files.clone(), spec.clone(), options)?)))
 }
 
 /// The same with MLX, which computes adapters in f32.
@@ -35,8 +32,18 @@ pub fn on_mlx(
     options: &Options,
     adapter: &Adapter,
 ) -> Result<Box<dyn Backend>> {
-    adapter.ensure_fits(&spec)?;
-    let mut learner = mlx::learner(files, spec, learn_options(options, adapter)?)?;
+    asked(&spec, options, adapter, |options| mlx::learner(files, spec.clone(), options))
+}
+
+/// The model of a learner that begins where the adapter ends.
+fn asked(
+    spec: &ModelSpec,
+    options: &Options,
+    adapter: &Adapter,
+    learner: impl FnOnce(LearnOptions) -> Result<Box<dyn Learner>>,
+) -> Result<Box<dyn Backend>> {
+    adapter.ensure_fits(spec)?;
+    let mut learner = learner(learn_options(options, adapter)?)?;
     begin_with(&mut *learner, adapter)?;
     learner.model()
 }

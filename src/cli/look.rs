@@ -48,12 +48,18 @@ impl Look {
 
 /// Gives a workbench the looks, keys and panes that the settings say.
 pub(super) fn dress(app: &mut App, settings: &Settings, themes: &Themes) -> Result<()> {
-    app.themes = themes.names();
-    app.theme.clone_from(&settings.ui.theme);
-    app.keymap = settings::keymap(settings)?;
+    dress_training(app, settings, themes)?;
     app.panes.chat_percent = settings.ui.chat_percent;
     app.panes.hidden =
         Pane::ALL.into_iter().filter(|pane| settings.ui.hidden.iter().any(|h| h == pane.name())).collect();
+    Ok(())
+}
+
+/// What of it matters where training runs are all there is to see.
+pub(super) fn dress_training(app: &mut App, settings: &Settings, themes: &Themes) -> Result<()> {
+    app.themes = themes.names();
+    app.theme.clone_from(&settings.ui.theme);
+    app.keymap = settings::keymap(settings)?;
     app.figures_every = 1.0 / settings.ui.figures_fps;
     app.heat_limits = settings.heat.limits;
     Ok(())

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use super::init::{COMPANIONS, read, write_weights};
 use super::progress::bytes;
 use super::{interrupt, model_arg, output};
+use crate::backend::cpu::learn::FourBits;
 use crate::model::checkpoint::{Checkpoint, Dtype, ErrorSums, Format, Source, StagedFolder, Store, plan_quantised};
 use crate::model::config::Config;
 use crate::model::quant;
@@ -55,23 +56,6 @@ Examples:
   bit-axon quantize models/mine --format affine4 --out models/mine-4bit
   bit-axon quantize owner/name --format nf4 --group-size 32 --out models/name-nf4
   bit-axon quantize models/mine --format affine4 --out models/mine-4bit --json | jq .kinds";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum FourBits {
-    /// Even steps between a group's ends, as in MLX
-    Affine4,
-    /// The NormalFloat codebook of QLoRA, for weights that are spread like a bell
-    Nf4,
-}
-
-impl From<FourBits> for Format {
-    fn from(format: FourBits) -> Self {
-        match format {
-            FourBits::Affine4 => Format::Affine4,
-            FourBits::Nf4 => Format::Nf4,
-        }
-    }
-}
 
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {

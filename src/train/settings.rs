@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Which;
+use crate::backend::cpu::learn::FourBits;
 use crate::protocol::{HeatLimits, SensorChoice};
 
 /// What is learned from.
@@ -42,16 +43,6 @@ pub enum OverLong {
     Split,
     /// Their end is left out
     Cut,
-}
-
-/// How 4 bits stand for a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum FourBits {
-    /// Even steps between a group's ends, as in MLX
-    Affine4,
-    /// The NormalFloat codebook of QLoRA
-    Nf4,
 }
 
 /// Whether activations are computed once more instead of being kept.

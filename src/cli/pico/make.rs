@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cli::{execute, interrupt, output, resources};
+use crate::train::folder::write_whole;
 
 /// Make the built-in model from nothing
 ///
-/// Writes the corpus, learns the vocabulary, trains (on text, on conversations, on preferences, and at last once more on
-/// conversations with the matrices as 4 bits will store them), quantises, and examines what came out. Each part is a command of this
-/// program; --plan prints them. A part that is whole is not done again, and training goes on from its newest
+/// Writes the corpus, learns the vocabulary, trains (on text, on conversations, on preferences, and at last once more
+/// on conversations with the matrices as 4 bits will store them), quantises, and examines what came out. Each part is
+/// a command of this program; --plan prints them. A part that is whole is not done again, and training goes on from its newest
 /// checkpoint, so the same command resumes after a crash.
 ///
 /// recipe.jsonl in the folder tells each part with its time, and the SHA-256 of every file of the model.
@@ -173,12 +174,12 @@ fn make(part: &Part, args: &MakeArgs, folder: &str, log: &Path) -> Result<()> {
 
 /// Adds a line to the recipe's log.
 fn note(log: &Path, line: &Value) -> Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(log);
-    let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind())).and_then(|file| {
+    let append = || {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(log)?;
         file.write_all(format!("{line}\n").as_bytes())?;
         file.sync_all()
-    });
-    written.with_context(|| format!("cannot write {}", log.display()))
+    };
+    append().with_context(|| format!("cannot write {}", log.display()))
 }
 
 /// The SHA-256 of each file of the model.
@@ -199,16 +200,7 @@ fn sha256(bytes: &[u8]) -> String {
 /// Copies what is kept in the repository; a file is whole or not there.
 fn install(made: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let put = |name: &str, bytes: &[u8]| -> Result<()> {
-        let write = || -> Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(to)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(to.join(name))?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {name} into {}", to.display()))
-    };
+    let put = |name: &str, bytes: &[u8]| write_whole(&to.join(name), bytes);
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
     for name in FILES {
         put(name, &read(made.join("model").join(name))?)?;

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::super::Usage;
 use super::super::merge::MergedFormat;
-use super::super::quantize::FourBits;
+use crate::backend::cpu::learn::FourBits;
 use crate::train::settings::{Adapter, Given, Method, Settings};
 
 /// Everything that was asked for.

@@ -11,6 +11,7 @@ use super::super::{adapter_arg, interrupt, merge, output, quantize};
 use super::recipe::Recipe;
 use super::record::{Evaluated, Figures, Stage, Trained};
 use crate::backend::cpu::Options;
+use crate::backend::cpu::learn::FourBits;
 use crate::model::checkpoint::{Checkpoint, Dtype, Format, StagedFolder};
 use crate::model::tensors::tensors;
 use crate::protocol::{Ending, Happening, TrainLine};
@@ -39,8 +40,8 @@ impl Pipeline {
         [Stage::Sft, Stage::Orpo, Stage::Merge, Stage::Quantize, Stage::Evaluate].into_iter().filter(wanted).collect()
     }
 
-    pub(super) fn four_bits(&self) -> Option<quantize::FourBits> {
-        self.recipe.quantize.format.map_or(Some(quantize::FourBits::Affine4), |format| format.four_bits())
+    pub(super) fn four_bits(&self) -> Option<FourBits> {
+        self.recipe.quantize.format.map_or(Some(FourBits::Affine4), |format| format.four_bits())
     }
 
     fn at(&self, stage: Stage) -> PathBuf {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::super::init::{COMPANIONS, read};
 use super::super::open::{Files, available_memory, has_nf4, mlx_has_gpu};
-use crate::backend::cpu::learn::{self, AdapterOptions, CpuLearner, LearnOptions, Train};
+use crate::backend::cpu::learn::{AdapterOptions, CpuLearner, LearnOptions, Train};
 use crate::backend::cpu::ops::Level;
 use crate::backend::learn::Learner;
 use crate::backend::{Which, mlx};
@@ -14,7 +14,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::footprint::check_fits;
 use crate::train::checkpoint::Output;
 use crate::train::plan::{activations, trained};
-use crate::train::settings::{Adapter, FourBits, Method, Recompute, Settings};
+use crate::train::settings::{Adapter, Method, Recompute, Settings};
 
 /// What is trained, for the backend.
 fn train(settings: &Settings) -> Train {
@@ -113,10 +113,7 @@ pub(super) fn open(files: Files, settings: &Settings) -> Result<Box<dyn Learner>
     check_fits(&format!("training {}", files.name), need, available_memory())?;
     let options = LearnOptions {
         recompute: settings.recompute == Recompute::On,
-        rounded: settings.fake_quant.map(|format| match format {
-            FourBits::Affine4 => learn::FourBits::Affine4,
-            FourBits::Nf4 => learn::FourBits::Nf4,
-        }),
+        rounded: settings.fake_quant,
         threads: settings.threads,
         seed: settings.seed,
         ..LearnOptions::new(train(settings))

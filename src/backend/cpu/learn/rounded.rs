@@ -6,9 +6,13 @@
 //!
 //! So the model learns to live with the rounding, and quantising it afterwards changes nothing.
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use super::parameters::{Numbers, Parameters};
 use crate::backend::cpu::pool::Pool;
 use crate::backend::cpu::split::{Pieces, for_each};
+use crate::model::checkpoint::Format;
 use crate::model::quant;
 use crate::model::spec::ModelSpec;
 use crate::model::tensors::{Kind, tensors};
@@ -19,12 +23,22 @@ const GROUP: usize = 64;
 const PIECE: usize = 1 << 14;
 
 /// How 4 bits stand for a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum FourBits {
-    /// Even steps between a group's ends.
+    /// Even steps between a group's ends, as in MLX
     Affine4,
-    /// The NormalFloat codebook.
+    /// The NormalFloat codebook of QLoRA, for weights that are spread like a bell
     Nf4,
+}
+
+impl From<FourBits> for Format {
+    fn from(format: FourBits) -> Self {
+        match format {
+            FourBits::Affine4 => Format::Affine4,
+            FourBits::Nf4 => Format::Nf4,
+        }
+    }
 }
 
 /// All values, those of matrices as they will be stored.
