@@ -13,10 +13,12 @@ use crate::backend::learn::{Losses, Sequence};
 use crate::model::checkpoint::StagedFolder;
 use crate::model::template::Tail;
 use crate::protocol::{Ending, Happening, Message, Role, TokenId, TrainControl, TrainEvent, TrainLine, Work};
-use crate::train::settings::Adapter;
+use crate::train::settings::{Adapter, Method};
 
 /// The longest answer to a question.
 const LONGEST_ANSWER: usize = 512;
+/// The longest one to what is asked each time.
+const SAMPLE: usize = 96;
 
 impl Run<'_> {
     /// Does what was asked, or notes it for when it can be done.
@@ -29,24 +31,48 @@ impl Run<'_> {
                 Ok(TrainControl::Checkpoint) => self.save_wanted = true,
                 Ok(TrainControl::BatchCeiling { batch }) => self.cooler.set_ceiling(batch),
                 Ok(TrainControl::Stop) => self.ending = Some(Ending::Asked),
-                Ok(TrainControl::Sample { prompt, max_tokens }) => {
-                    self.happened(Happening::Busy { with: Work::Answering })?;
-                    // That a question has no answer is no reason to end.
-                    match self.answer(&prompt, max_tokens) {
-                        Ok((text, tokens)) => self.happened(Happening::Sample { prompt, text, tokens })?,
-                        Err(error) => self.warn(format!("the question could not be answered: {error:#}"))?,
-                    }
-                }
+                Ok(TrainControl::Sample { prompt, max_tokens }) => self.ask(prompt, max_tokens)?,
             }
         }
         Ok(())
     }
 
+    /// Asks what is asked each time.
+    pub(super) fn sample(&mut self) -> Result<()> {
+        match self.question.clone() {
+            Some(question) if !(self.interrupted)() => self.ask(question, SAMPLE),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the newest weights, from now on each time: whoever asks wants to see how the answer changes.
+    fn ask(&mut self, prompt: String, max_tokens: usize) -> Result<()> {
+        self.happened(Happening::Busy { with: Work::Answering })?;
+        // That a question has no answer is no reason to end; nor has it one the next time.
+        match self.answer(&prompt, max_tokens) {
+            Ok((text, tokens)) => {
+                self.question = Some(prompt.clone());
+                self.happened(Happening::Sample { prompt, text, tokens })
+            }
+            Err(error) => {
+                self.question = self.question.take().filter(|question| *question != prompt);
+                self.warn(format!("the question could not be answered: {error:#}"))
+            }
+        }
+    }
+
     /// The likeliest answer of the newest weights.
     fn answer(&self, prompt: &str, max_tokens: usize) -> Result<(String, usize)> {
         let (tokenizer, template) = (self.encoder.tokenizer(), self.encoder.template());
-        let question = Message { role: Role::User, content: prompt.into() };
-        let prompt = template.encode(tokenizer, &[question], Tail::Reply)?;
+        // Who learns texts does not answer but goes on.
+        let prompt = match self.settings.method() {
+            Method::Pretrain => tokenizer.encode(prompt)?,
+            _ => {
+                let question = Message { role: Role::User, content: prompt.into() };
+                template.encode(tokenizer, &[question], Tail::Reply)?
+            }
+        };
+        ensure!(!prompt.is_empty(), "it is empty");
         let mut model = self.learner.model()?;
         ensure!(prompt.len() < model.spec().max_seq_len, "it is longer than the model's context");
         let room = (model.spec().max_seq_len - prompt.len()).min(max_tokens).min(LONGEST_ANSWER);

@@ -36,6 +36,8 @@ pub struct Job {
     pub identity: Identity,
     /// Turns a question into tokens.
     pub encoder: Encoder,
+    /// What the newest weights are asked each time that held-out loss is due.
+    pub question: Option<String>,
     /// The data, from a place on.
     pub feed: Box<dyn FnOnce(Place) -> Result<Feed>>,
     /// Data that is held out; none where nothing is measured.
@@ -65,7 +67,7 @@ pub struct Outcome {
 
 /// Trains until all steps are done or something ends it. `observer` hears every line of the metrics as it is written.
 pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
-    let Job { settings, folder, mut learner, output, model, identity, encoder, feed, held, .. } = job;
+    let Job { settings, folder, mut learner, output, model, identity, encoder, question, feed, held, .. } = job;
     let state = match &job.from {
         Some((path, state)) => {
             checkpoint::restore(path, &mut *learner, &output)?;
@@ -96,6 +98,7 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
         output,
         identity,
         encoder,
+        question,
         held,
         surroundings: job.surroundings,
         controls: job.controls,
@@ -127,6 +130,8 @@ pub(super) struct Run<'a> {
     pub(super) output: Output,
     pub(super) identity: Identity,
     pub(super) encoder: Encoder,
+    /// What is asked each time: what someone asked last.
+    pub(super) question: Option<String>,
     pub(super) feed: Feed,
     pub(super) held: Vec<Unit>,
     pub(super) surroundings: Box<dyn Surroundings>,
@@ -168,6 +173,9 @@ impl Run<'_> {
             let (measure, save) = (due(self.settings.eval_every), due(self.settings.save_every));
             if measure && !self.held.is_empty() {
                 self.evaluate()?;
+            }
+            if measure {
+                self.sample()?;
             }
             if save || std::mem::take(&mut self.save_wanted) {
                 self.save(true)?;

@@ -233,6 +233,8 @@ settings! {
         save_every: u64 = 500, "N";
         /// Steps between measurements of held-out loss [default: 500]
         eval_every: u64 = 500, "N";
+        /// What the newest weights are asked each time; the data's first question unless given, nothing if empty
+        sample_prompt: Option<String> = None, "TEXT";
         /// The run folder; runs/NAME with a name of its own if not given
         output_dir: Option<PathBuf> = None, "DIR";
     }

@@ -125,6 +125,34 @@ fn program() -> PathBuf {
 const SHORT: &str =
     "--max-seq-len 48 --batch-size 2 --grad-accum-steps 1 --learning-rate 1e-2 --sensor none --threads 1";
 
+/// What the newest weights were asked, and after which step.
+fn asked(place: &Place, run: &str) -> Vec<(u64, String)> {
+    let sample = |event: TrainEvent| match event.what {
+        Happening::Sample { prompt, .. } => Some((event.step, prompt)),
+        _ => None,
+    };
+    place.events(run).into_iter().filter_map(sample).collect()
+}
+
+#[test]
+fn what_is_asked_each_time_is_the_datas_or_ones_own() {
+    let place = Place::new();
+    let text = json!({"text": "one two three four five six seven eight nine ten eleven"});
+    place.write("text.jsonl", &format!("no row\n{text}\n{text}\n"));
+    let run = |args: &str, to: &str| {
+        let always = format!("--model model --max-steps 3 --eval-every 2 --output-dir {to} {SHORT}");
+        place.works(&format!("train {args} {always}"));
+        asked(&place, to)
+    };
+    let want = |question: &str| vec![(2, question.to_owned()), (3, question.to_owned())];
+    assert_eq!(run("data.jsonl", "a"), want("say 0"));
+    assert_eq!(run("text.jsonl --method pretrain", "b"), want("one two three four five six seven eight"));
+    assert_eq!(run("data.jsonl --sample-prompt mine", "c"), want("mine"));
+    assert_eq!(run("data.jsonl --sample-prompt=", "d"), []);
+    // Texts learned as answers are asked of nobody.
+    assert_eq!(run("text.jsonl", "e"), []);
+}
+
 #[test]
 fn a_run_leaves_all_that_was_promised() {
     let place = Place::new();
@@ -134,6 +162,8 @@ fn a_run_leaves_all_that_was_promised() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("starts: sft, dora on model") && said.contains("step 30/30 100%"), "{said}");
     assert!(said.contains("done: 30 steps; written to") && !said.contains('\x1b'), "{said}");
+    // Nobody asked: it is what the first row asks.
+    assert!(said.contains("asked: say 0\nanswered: "), "{said}");
     let steps = place.steps("runs/a");
     let mean = |steps: &[TrainStep]| steps.iter().map(|step| step.loss).sum::<f64>() / steps.len() as f64;
     assert!(steps.len() == 30 && mean(&steps[25..]) < 0.9 * mean(&steps[..5]), "{}", mean(&steps[25..]));

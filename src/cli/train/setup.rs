@@ -99,6 +99,10 @@ impl Setup {
         }
         (settings.method, settings.adapter) = (Some(settings.method()), Some(settings.adapter()));
         folder.write_settings(settings)?;
+        let question = match &self.settings.sample_prompt {
+            Some(question) => Some(question.clone()),
+            None => self.source.question(self.settings.method())?,
+        };
         let held = self.held()?;
         let surroundings = self.world()?;
         let Self { settings, files, source, part, encoder, .. } = self;
@@ -119,6 +123,7 @@ impl Setup {
             model,
             identity,
             encoder,
+            question: question.filter(|question| !question.trim().is_empty()),
             feed: Box::new(feed),
             held,
             surroundings: Box::new(surroundings),

@@ -17,7 +17,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::{Mmap, MmapOptions};
@@ -52,6 +52,11 @@ struct StoredFile {
     /// See [`Checkpoint::load`].
     copy: OnceLock<Copy>,
 }
+
+/// Bytes that are copied at a time, so that as much is given back before more is taken.
+const PIECE: usize = 8 << 20;
+/// Threads that copy: a few saturate the memory.
+const COPIERS: usize = 4;
 
 /// Tensors of a file, copied into large pages.
 struct Copy {
@@ -272,13 +277,34 @@ impl StoredFile {
         let mut copy = MmapOptions::new().len(from.len()).map_anon()?;
         #[cfg(target_os = "linux")]
         let _ = copy.advise(memmap2::Advice::HugePage);
-        let mut starts = HashSet::new();
-        for tensor in self.header.tensors.iter().filter(|t| wanted(&t.name)) {
-            let range = tensor.start..tensor.start + tensor.len;
-            copy[range.clone()].copy_from_slice(&from[range]);
-            self.contents.release(tensor.start, tensor.len);
-            starts.insert(tensor.start);
+        let mut tensors: Vec<_> = self.header.tensors.iter().filter(|t| wanted(&t.name)).collect();
+        tensors.sort_unstable_by_key(|t| t.start);
+        let (mut pieces, mut rest, mut end) = (Vec::new(), &mut copy[..], 0);
+        for t in &tensors {
+            // Tensors do not overlap: that was checked when the header was read.
+            let (_, from_here) = rest.split_at_mut(t.start - end);
+            let (piece, after) = from_here.split_at_mut(t.len);
+            (rest, end) = (after, t.start + t.len);
+            pieces.extend(piece.chunks_mut(PIECE).enumerate().map(|(i, piece)| (t.start + i * PIECE, piece)));
         }
+        // On several threads: what takes the time is not to copy but to be given fresh pages.
+        let pieces = Mutex::new(pieces.into_iter());
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let copy_pieces = || {
+            while let Some((start, piece)) = next() {
+                piece.copy_from_slice(&from[start..start + piece.len()]);
+                self.contents.release(start, piece.len());
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(COPIERS));
+            for _ in 1..threads {
+                // Without another thread, this one does it all.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, copy_pieces);
+            }
+            copy_pieces();
+        });
+        let starts = tensors.iter().map(|t| t.start).collect();
         let contents = Arc::new(Copied(copy.make_read_only()?));
         self.copy.get_or_init(|| Copy { contents, starts });
         Ok(())

@@ -62,6 +62,19 @@ impl Row {
         )
     }
 
+    /// What a model can be asked to see what it learns from such rows: what a person says first, or the first words
+    /// of a text, which is to be continued.
+    pub fn question(&self) -> Option<String> {
+        const WORDS: usize = 8;
+        let question = match self {
+            Self::Text(text) => text.split_whitespace().take(WORDS).collect::<Vec<_>>().join(" "),
+            Self::Chat(messages) | Self::Pair { prompt: messages, .. } => {
+                messages.iter().find(|message| message.role == Role::User)?.content.clone()
+            }
+        };
+        Some(question).filter(|question| !question.trim().is_empty())
+    }
+
     /// True for two answers, of which one is preferred.
     pub fn is_pair(&self) -> bool {
         matches!(self, Self::Pair { .. })
@@ -223,6 +236,19 @@ mod tests {
         let task = chat(json!({"instruction": "add", "input": "1 2", "output": "3", "system": "s"}));
         assert_eq!(said(&task), [(Role::System, "s"), (Role::User, "add\n\n1 2"), (Role::Assistant, "3")]);
         assert_eq!(parse(json!({"text": "plain"})).unwrap(), Row::Text("plain".into()));
+    }
+
+    #[test]
+    fn a_row_tells_what_to_ask() {
+        let question = |row| parse(row).unwrap().question();
+        let answer = json!({"role": "assistant", "content": "a"});
+        let turns =
+            [json!({"role": "system", "content": "s"}), json!({"role": "user", "content": "q"}), answer.clone()];
+        assert_eq!(question(json!({ "messages": turns })).as_deref(), Some("q"));
+        assert_eq!(question(json!({"prompt": "p", "chosen": "c", "rejected": "r"})).as_deref(), Some("p"));
+        assert_eq!(question(json!({"text": "a  b\nc d e f g h i"})).as_deref(), Some("a b c d e f g h"));
+        assert_eq!(question(json!({"text": " \n"})), None);
+        assert_eq!(question(json!({"messages": [{"role": "system", "content": "s"}, answer]})), None);
     }
 
     #[test]

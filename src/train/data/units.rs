@@ -17,6 +17,9 @@ use crate::model::template::Labelled;
 use crate::train::fingerprint::mix;
 use crate::train::settings::{Method, OverLong, Settings};
 
+/// Rows that are looked at to see what they are.
+const LOOKED_AT: u64 = 1000;
+
 /// Where examples come from.
 pub enum Source {
     /// A file of lines.
@@ -68,9 +71,24 @@ impl Source {
         }
     }
 
+    /// What a model that learns from it with this method can be asked: the first rows have it. Nothing where rows are
+    /// tokens already, or texts that are not learned as texts.
+    pub fn question(&mut self, method: Method) -> Result<Option<String>> {
+        let Self::Lines(lines) = self else { return Ok(None) };
+        let mut buffer = Vec::new();
+        for line in 0..lines.count().min(LOOKED_AT) {
+            let Some(Ok(row)) = read_row(lines, line, &mut buffer)? else { continue };
+            if matches!(row, Row::Text(_)) == (method == Method::Pretrain)
+                && let Some(question) = row.question()
+            {
+                return Ok(Some(question));
+            }
+        }
+        Ok(None)
+    }
+
     /// What can be learned from it: told by the first rows that can be read.
     pub fn method(&mut self) -> Result<Method> {
-        const LOOKED_AT: u64 = 1000;
         let lines = match self {
             Self::Prepared(prepared) => return Ok(prepared.about().method),
             Self::Lines(lines) => lines,

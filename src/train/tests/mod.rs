@@ -156,6 +156,7 @@ impl Rig {
                 units.push(unit);
             }
         }
+        let question = self.settings.sample_prompt.clone();
         let mut learner = Bigram::new();
         (learner.poisoned_from, learner.delay) = (self.poisoned_from, self.delay);
         let for_feed = encoder.clone();
@@ -174,6 +175,7 @@ impl Rig {
             model: "bigram".into(),
             identity: Identity::default(),
             encoder,
+            question,
             feed: Box::new(feed),
             held: units,
             surroundings: Box::new(Made { now: Cell::new(0.0), celsius: self.celsius }),

@@ -150,6 +150,50 @@ fn what_is_asked_is_done() {
 }
 
 #[test]
+fn the_newest_weights_are_asked_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path());
+    rig.settings.sample_prompt = Some("the cat".into());
+    let folder = rig.folder();
+    // Once somebody asks something else, that is what is asked from then on.
+    let mut asked = false;
+    rig.celsius = Box::new(move |_| {
+        let seen = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+        if !asked && seen.contains("\"step\":5,") {
+            asked = true;
+            let sample = TrainControl::Sample { prompt: "on a mat".into(), max_tokens: 3 };
+            crate::train::ask(&folder, &sample).unwrap();
+        }
+        None
+    });
+    let (_, seen) = rig.start().unwrap();
+    let samples: Vec<_> = events(&seen)
+        .into_iter()
+        .filter_map(|event| match event.what {
+            Happening::Sample { prompt, tokens, .. } => Some((event.step, prompt, tokens > 0)),
+            _ => None,
+        })
+        .collect();
+    let (first, other) = ("the cat".to_owned(), "on a mat".to_owned());
+    let want = vec![(4, first, true), (5, other.clone(), true), (8, other.clone(), true), (12, other, true)];
+    assert_eq!(samples, want);
+}
+
+#[test]
+fn a_question_without_an_answer_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(dir.path());
+    rig.settings.sample_prompt = Some("too long a question ".repeat(10_000));
+    let (outcome, seen) = rig.start().unwrap();
+    assert_eq!(outcome.ending, Ending::Finished);
+    let said = events(&seen).into_iter().filter(|event| match &event.what {
+        Happening::Warning { message } => message.contains("longer than the model's context"),
+        _ => false,
+    });
+    assert_eq!(said.count(), 1);
+}
+
+#[test]
 fn bad_lines_are_said_as_the_run_meets_them() {
     let dir = tempfile::tempdir().unwrap();
     let broken = rows().replacen("\n", "\n{\"text\": 1}\n\n", 2);

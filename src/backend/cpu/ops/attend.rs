@@ -42,10 +42,29 @@ pub(crate) struct AttendScratch<'a> {
     keys: &'a mut [f32],
     /// Values of the block: (32, hd)
     values: &'a mut [f32],
-    /// Running maximum of each query's scores: (T)
-    most: &'a mut [f32],
-    /// Running sum of each query's weights: (T)
-    sum: &'a mut [f32],
+    /// Of each query: (T)
+    running: &'a mut [Running],
+}
+
+/// What is known of a query after some blocks of keys.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct Running {
+    /// The largest score.
+    most: f32,
+    /// The weights' sum.
+    sum: f32,
+}
+
+impl Running {
+    /// Before the first block.
+    pub(crate) const NOTHING: Self = Self { most: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// Divides a query's output by the sum of its weights: after the last block.
+    pub(crate) fn finish(self, out: &mut [f32]) {
+        let inverse = 1.0 / self.sum;
+        out.iter_mut().for_each(|v| *v *= inverse);
+    }
 }
 
 impl<'a> AttendScratch<'a> {
@@ -58,18 +77,14 @@ impl<'a> AttendScratch<'a> {
     pub(crate) fn new(buffer: &'a mut [f32], dim: usize, count: usize) -> Self {
         let (keys, rest) = buffer.split_at_mut(BLOCK * dim);
         let (values, rest) = rest.split_at_mut(BLOCK * dim);
-        let (most, sum) = rest[..2 * count].split_at_mut(count);
-        most.fill(f32::NEG_INFINITY);
-        sum.fill(0.0);
-        Self { keys, values, most, sum }
+        let running: &mut [Running] = bytemuck::cast_slice_mut(&mut rest[..2 * count]);
+        running.fill(Running::NOTHING);
+        Self { keys, values, running }
     }
 
     /// Divides the outputs by their sums: after the last block.
     pub(crate) fn finish(&self, out: &mut ColumnBlock<'_>) {
-        for (t, sum) in self.sum.iter().enumerate() {
-            let inverse = 1.0 / sum;
-            out.row(t).iter_mut().for_each(|v| *v *= inverse);
-        }
+        self.running.iter().enumerate().for_each(|(t, running)| running.finish(out.row(t)));
     }
 }
 
@@ -85,17 +100,7 @@ fn attend_body<V: Vector>(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, ou
     let (keys, values) = (head, args.heads + head);
     widen::<V>(args.block, keys * dim * BLOCK, scratch.keys);
     widen::<V>(args.block, values * dim * BLOCK, scratch.values);
-    // The scales of 8-bit numbers: one for each token and head. A key's goes onto its score, a
-    // value's onto its weight.
-    let scales = |part: usize| -> [f32; BLOCK] {
-        match args.block {
-            Numbers::Q8(_, scales) => std::array::from_fn(|j| scales[part * BLOCK + j]),
-            _ => [1.0; BLOCK],
-        }
-    };
-    let root = 1.0 / (dim as f32).sqrt();
-    let key_scales = scales(keys).map(|s| s * root);
-    let value_scales = scales(values);
+    let (key_scales, value_scales) = scales(args);
 
     // Queries i with j <= i and i - j < W for some key j of the block.
     let last_key = args.first_key + BLOCK - 1;
@@ -111,19 +116,10 @@ fn attend_body<V: Vector>(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, ou
             scores_of_one::<V>(args, scratch.keys, t, &mut weights[0]);
         }
         for (i, weights) in weights[..size].iter_mut().enumerate() {
-            weights.iter_mut().zip(&key_scales).for_each(|(w, scale)| *w *= scale);
-            let query = args.first_query + t + i;
-            let seen_from = (query + 1).saturating_sub(args.first_key + args.window);
-            let seen_to = (query + 1 - args.first_key).min(BLOCK);
-            weights[..seen_from].fill(f32::NEG_INFINITY);
-            weights[seen_to..].fill(f32::NEG_INFINITY);
-            let shrink = soften::<V>(weights, &mut scratch.most[t + i], &mut scratch.sum[t + i]);
-            weights[..seen_from].fill(0.0);
-            weights[seen_to..].fill(0.0);
+            let shrink = weigh::<V>(args, t + i, &key_scales, &value_scales, weights, &mut scratch.running[t + i]);
             if shrink != 1.0 {
                 out.row(t + i).iter_mut().for_each(|v| *v *= shrink);
             }
-            weights.iter_mut().zip(&value_scales).for_each(|(w, s)| *w *= s);
         }
         if size == GROUP {
             let whole = dim - dim % V::LANES;
@@ -144,6 +140,40 @@ fn attend_body<V: Vector>(args: &Attend<'_>, scratch: &mut AttendScratch<'_>, ou
         }
         t += size;
     }
+}
+
+/// What scores are multiplied with, and weights: 8-bit numbers have a scale for each token and head. A
+/// key's goes onto its score, together with the head's root, a value's onto its weight.
+#[inline(always)]
+pub(super) fn scales(args: &Attend<'_>) -> ([f32; BLOCK], [f32; BLOCK]) {
+    let root = 1.0 / (args.dim as f32).sqrt();
+    let Numbers::Q8(_, scales) = args.block else { return ([root; BLOCK], [1.0; BLOCK]) };
+    let of = |part: usize, factor: f32| -> [f32; BLOCK] { std::array::from_fn(|j| scales[part * BLOCK + j] * factor) };
+    (of(args.head, root), of(args.heads + args.head, 1.0))
+}
+
+/// Makes query `t`'s products with the keys the weights of the values, none for the keys that it does
+/// not see; returns by what its earlier outputs shrink.
+#[inline(always)]
+pub(super) fn weigh<V: Vector>(
+    args: &Attend<'_>,
+    t: usize,
+    key_scales: &[f32; BLOCK],
+    value_scales: &[f32; BLOCK],
+    weights: &mut [f32; BLOCK],
+    running: &mut Running,
+) -> f32 {
+    weights.iter_mut().zip(key_scales).for_each(|(w, scale)| *w *= scale);
+    let query = args.first_query + t;
+    let seen_from = (query + 1).saturating_sub(args.first_key + args.window);
+    let seen_to = (query + 1 - args.first_key).min(BLOCK);
+    weights[..seen_from].fill(f32::NEG_INFINITY);
+    weights[seen_to..].fill(f32::NEG_INFINITY);
+    let shrink = soften::<V>(weights, running);
+    weights[..seen_from].fill(0.0);
+    weights[seen_to..].fill(0.0);
+    weights.iter_mut().zip(value_scales).for_each(|(w, s)| *w *= s);
+    shrink
 }
 
 /// A head's numbers of a block as f32, without their scales.
@@ -215,22 +245,21 @@ fn scores_of_one<V: Vector>(args: &Attend<'_>, keys: &[f32], t: usize, weights: 
 
 /// Turns scores into weights under the running maximum; returns by what earlier outputs shrink.
 #[inline(always)]
-fn soften<V: Vector>(scores: &mut [f32; BLOCK], most: &mut f32, sum: &mut f32) -> f32 {
+fn soften<V: Vector>(scores: &mut [f32; BLOCK], running: &mut Running) -> f32 {
     let block_most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let new_most = most.max(block_most);
+    let new_most = running.most.max(block_most);
     if new_most == f32::NEG_INFINITY {
         scores.fill(0.0);
         return 1.0;
     }
-    let shrink = if *most == new_most { 1.0 } else { (*most - new_most).exp() };
+    let shrink = if running.most == new_most { 1.0 } else { (running.most - new_most).exp() };
     let mut total = V::splat(0.0);
     for j in (0..BLOCK).step_by(V::LANES) {
         let w = V::load(&scores[j..]).sub(V::splat(new_most)).exp();
         w.store(&mut scores[j..]);
         total = total.add(w);
     }
-    *sum = *sum * shrink + total.sum();
-    *most = new_most;
+    *running = Running { most: new_most, sum: running.sum * shrink + total.sum() };
     shrink
 }
 

@@ -1,6 +1,7 @@
 //! Arithmetic on slices, with SIMD chosen at run time.
 
 mod attend;
+mod attend_one;
 mod backward;
 mod elementwise;
 pub(super) mod exact;
@@ -26,7 +27,8 @@ mod scan;
 mod scan_backward;
 mod vector;
 
-pub(crate) use attend::{Attend, AttendScratch, attend};
+pub(crate) use attend::{Attend, AttendScratch, Running, attend};
+pub(crate) use attend_one::attend_one;
 pub(crate) use backward::{exponentials, rms_norm_back, soften, soften_back, swiglu, swiglu_back};
 pub use elementwise::{add, add_scaled, dot, rms_norm, sigmoid, silu_mul, softmax};
 pub use level::Level;
