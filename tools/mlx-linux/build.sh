@@ -53,7 +53,8 @@ tests() {
 }
 
 missing() {
-    command -v c++ >/dev/null || echo g++
+    # g++ itself too: by that name MLX calls it when it compiles while a program runs.
+    command -v c++ >/dev/null && command -v g++ >/dev/null || echo g++
     command -v cmake >/dev/null || echo cmake
     command -v make >/dev/null || echo make
     command -v patch >/dev/null || echo patch

@@ -27,7 +27,7 @@ fn adapters() -> AdapterOptions {
 
 fn sequence(count: usize, seed: usize, starts: &[usize]) -> Sequence {
     let tokens = (0..count).map(|i| ((i * 31 + seed * 17) % 96) as u32).collect();
-    Sequence { tokens, mask: (0..count).map(|i| (i + seed) % 4 != 0).collect(), starts: starts.to_vec() }
+    Sequence { tokens, mask: (0..count).map(|i| !(i + seed).is_multiple_of(4)).collect(), starts: starts.to_vec() }
 }
 
 fn update(step: u64, units: f64) -> Update {
