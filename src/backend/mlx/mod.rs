@@ -82,6 +82,20 @@ pub struct Ways {
     pub compiled: bool,
 }
 
+/// How keys and values are kept. An error if they cannot be as is asked.
+fn kept_as(options: &Options, ways: Ways) -> Result<Dtype> {
+    Ok(match options.kv {
+        Some(KvFormat::F16) => Dtype::Float16,
+        Some(KvFormat::F32) => Dtype::Float32,
+        None if ways.halves => Dtype::Float16,
+        None => Dtype::Float32,
+        Some(KvFormat::Q8) => anyhow::bail!(
+            "the MLX backend keeps keys and values as f16 or f32, not in 8 bits: leave `--kv q8` (or `memory.kv` in the \
+             settings) out, or keep them so on the CPU backend with `--backend cpu`"
+        ),
+    })
+}
+
 /// Opens a model.
 pub fn open(files: &Checkpoint, spec: ModelSpec, options: &Options) -> Result<Box<dyn Backend>> {
     Ok(Box::new(MlxBackend::new(files, spec, options)?))
@@ -111,18 +125,7 @@ impl MlxBackend {
 
     /// The same, computed as is said, whatever the device is.
     pub fn with(files: &Checkpoint, spec: ModelSpec, options: &Options, ways: Ways) -> Result<Self> {
-        let kv = match options.kv {
-            Some(KvFormat::F16) => Dtype::Float16,
-            Some(KvFormat::F32) => Dtype::Float32,
-            None if ways.halves => Dtype::Float16,
-            None => Dtype::Float32,
-            Some(KvFormat::Q8) => {
-                anyhow::bail!(
-                    "the MLX backend keeps keys and values as f16 or f32, not in 8 bits: leave `--kv q8` out, or keep them so \
-                     on the CPU backend with `--backend cpu`"
-                )
-            }
-        };
+        let kv = kept_as(options, ways)?;
         let device = device()?;
         let weights = Weights::bind(files, &spec, ways.halves)?;
         let model = MlxModel::new(spec, weights, ways, kv, options.rewind_budget)?;
