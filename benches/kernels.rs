@@ -174,3 +174,53 @@ mod ceilings {
             .bench_local(|| roofline::matrix_product(&cx.pool, 1024, &a, &b, &mut c));
     }
 }
+
+/// The model `small` on MLX, with the scan of its state spaces compiled and not.
+#[cfg(any(
+    all(feature = "mlx", target_os = "macos", target_arch = "aarch64"),
+    all(feature = "mlx-linux", target_os = "linux")
+))]
+mod mlx {
+    use bit_axon::backend::cpu::Options;
+    use bit_axon::backend::mlx::{MlxBackend, Ways};
+    use bit_axon::backend::{Backend, Logits};
+    use bit_axon::model::checkpoint::{Checkpoint, Format, plan_new, write_tensors};
+    use bit_axon::model::config::Config;
+    use bit_axon::model::init::RandomWeights;
+
+    use super::*;
+
+    fn small(compiled: bool) -> MlxBackend {
+        let spec = Config::preset("small").expect("a preset").spec();
+        let jobs = plan_new(&spec, Format::Affine4, 64).expect("groups of 64 fit");
+        let mut file = std::io::Cursor::new(Vec::new());
+        let weights = RandomWeights::new(&spec, 3);
+        write_tensors(&mut file, &weights, &jobs, 1, &mut |_, _, _| Ok(())).expect("memory takes them");
+        let files = Checkpoint::from_bytes("small", file.into_inner()).expect("what was just written");
+        let ways = Ways { halves: false, compiled };
+        let mut small = MlxBackend::with(&files, spec, &Options::default(), ways).expect("MLX opens it");
+        read(&mut small, 256, 256);
+        small
+    }
+
+    /// From nothing, a prompt in pieces.
+    fn read(model: &mut MlxBackend, tokens: u32, piece: usize) {
+        model.rewind(0).expect("the beginning is always kept");
+        let ids: Vec<u32> = (0..tokens).map(|i| i * 37 % 1024).collect();
+        for ids in ids.chunks(piece) {
+            black_box(model.forward(ids, Logits::Last, None).expect("it can be computed"));
+        }
+    }
+
+    #[divan::bench(args = [false, true], sample_count = 10, sample_size = 1)]
+    fn prompt(bencher: Bencher<'_, '_>, compiled: bool) {
+        let mut model = small(compiled);
+        bencher.counter(ItemsCount::new(512u32)).bench_local(|| read(&mut model, 512, 256));
+    }
+
+    #[divan::bench(args = [false, true], sample_count = 10, sample_size = 1)]
+    fn decode(bencher: Bencher<'_, '_>, compiled: bool) {
+        let mut model = small(compiled);
+        bencher.counter(ItemsCount::new(100u32)).bench_local(|| read(&mut model, 100, 1));
+    }
+}

@@ -1,10 +1,12 @@
 //! The built-in model: what it says, that it is what its recipe made, and what it must reach.
 
+mod backends;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bit_axon::backend::Logits;
 use bit_axon::backend::cpu::Options;
+use bit_axon::backend::{Logits, Which};
 use bit_axon::cli::built_in;
 use bit_axon::engine::Loaded;
 use bit_axon::model::template::Tail;
@@ -19,7 +21,8 @@ fn assets() -> PathBuf {
 }
 
 fn open(exact: bool) -> Loaded {
-    built_in::loaded(&Options { exact, threads: Some(2), ..Options::default() }).unwrap()
+    let which = if backends::on_mlx() { Which::Mlx } else { Which::Cpu };
+    built_in::loaded(&Options { which, exact, threads: Some(2), ..Options::default() }).unwrap()
 }
 
 fn most_likely(logits: &[f32]) -> TokenId {

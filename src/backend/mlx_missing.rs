@@ -39,3 +39,8 @@ pub fn learner(_: &Arc<Checkpoint>, _: ModelSpec, _: LearnOptions) -> Result<Box
 pub fn device() -> Result<&'static str> {
     anyhow::bail!(WHY_NOT)
 }
+
+/// No: there is nothing that would.
+pub fn compiles(_: &str) -> bool {
+    false
+}

@@ -95,12 +95,13 @@ pub trait Backend {
     fn memory(&self) -> MemoryReport;
 }
 
-/// A state that was kept. Cheap to hold: it shares what it can with the live state.
-pub struct Snapshot(Box<dyn Any + Send>);
+/// A state that was kept. Cheap to hold: it shares what it can with the live state, and like a backend it may belong to
+/// one thread.
+pub struct Snapshot(Box<dyn Any>);
 
 impl Snapshot {
     /// Wraps a backend's own state.
-    pub(crate) fn new(state: impl Any + Send) -> Self {
+    pub(crate) fn new(state: impl Any) -> Self {
         Self(Box::new(state))
     }
 

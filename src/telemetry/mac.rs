@@ -39,8 +39,9 @@ impl Sensor for MacSensor {
 
     fn read(&mut self, _now_s: f64) -> Result<HeatReading, String> {
         let metrics = self.sampler.get_metrics(WINDOW_MS).map_err(|why| format!("macmon cannot read: {why}"))?;
-        // It says 0 when no sensor answered.
-        let celsius = Some(metrics.temp.cpu_temp_avg).filter(|c| *c != 0.0);
+        // MLX heats the GPU, the CPU backend the rest. It says 0 when no sensor answered.
+        let parts = [metrics.temp.cpu_temp_avg, metrics.temp.gpu_temp_avg];
+        let celsius = parts.into_iter().filter(|c| *c != 0.0).reduce(f32::max);
         Ok(HeatReading {
             celsius: celsius.map(number::plausible).transpose()?,
             watts: Some(metrics.all_power).filter(|watts| watts.is_finite() && *watts >= 0.0),

@@ -125,7 +125,7 @@ fn a_pipeline_that_was_killed_goes_on_as_if_it_had_not_been() {
 #[test]
 fn whole_models_are_trained_one_after_the_other() {
     let place = place();
-    let slow = "--set sft.learning_rate=1e-3 --set orpo.learning_rate=1e-3";
+    let slow = "--backend cpu --set sft.learning_rate=1e-3 --set orpo.learning_rate=1e-3";
     place.works(&format!("pipeline --config pipeline.toml --format none --set sft.adapter=full {slow} --out p"));
     let names: Vec<String> =
         evaluated(&place, "p").iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect();
@@ -147,6 +147,8 @@ fn mistakes_are_found_before_anything_is_computed() {
         (1, "pipeline --config pipeline.toml --out p --set sft.max_seq_len=4096", "--max-seq-len 4096"),
         (1, "pipeline --config pipeline.toml --out p --set sft.max_step=1", "max_step"),
         (1, "pipeline --config pipeline.toml --out p --set merge.format=nf4", "already store 4 bits"),
+        // Whichever way this was built: MLX is not there, or trains no whole models.
+        (1, "pipeline --config pipeline.toml --out p --format none --set sft.adapter=full --backend mlx", "MLX"),
         (1, "pipeline --config nowhere.toml --out p", "cannot read nowhere.toml"),
     ] {
         let said = place.fails(code, args);

@@ -7,6 +7,7 @@
 //! state.rs kv.rs rewind.rs                        what is remembered, and how to go back
 //! weights.rs linear.rs                            a checkpoint's tensors as arrays, and their products
 //! learn/        training through its automatic differentiation
+//! compiled.rs   functions that MLX may compile
 //! ops.rs        MLX's operations, with errors that name shapes
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! last error for each thread, so a backend never leaves the thread that made it.
 
 mod attention;
+mod compiled;
 mod kv;
 pub mod learn;
 mod linear;
@@ -65,6 +67,35 @@ pub fn device() -> Result<&'static str> {
     })
 }
 
+/// Whether MLX compiles the recurrence of the state spaces on this device. A GPU then has fewer kernels to begin; on its
+/// CPU device MLX would call a C++ compiler while the model runs.
+pub fn compiles(device: &str) -> bool {
+    device == "gpu"
+}
+
+/// How a backend computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways {
+    /// Products take halves where weights are stored so, and keys and values are halves unless something else is asked.
+    pub halves: bool,
+    /// MLX compiles the recurrence.
+    pub compiled: bool,
+}
+
+/// How keys and values are kept. An error if they cannot be as is asked.
+fn kept_as(options: &Options, ways: Ways) -> Result<Dtype> {
+    Ok(match options.kv {
+        Some(KvFormat::F16) => Dtype::Float16,
+        Some(KvFormat::F32) => Dtype::Float32,
+        None if ways.halves => Dtype::Float16,
+        None => Dtype::Float32,
+        Some(KvFormat::Q8) => anyhow::bail!(
+            "the MLX backend keeps keys and values as f16 or f32, not in 8 bits: leave `--kv q8` (or `memory.kv` in the \
+             settings) out, or keep them so on the CPU backend with `--backend cpu`"
+        ),
+    })
+}
+
 /// Opens a model.
 pub fn open(files: &Checkpoint, spec: ModelSpec, options: &Options) -> Result<Box<dyn Backend>> {
     Ok(Box::new(MlxBackend::new(files, spec, options)?))
@@ -87,27 +118,17 @@ impl MlxBackend {
     /// Copies a checkpoint's weights to where MLX computes, and gives their files' memory back. On a GPU, unless
     /// it shall be exact, products take halves where weights are stored so, and keys and values are halves.
     pub fn new(files: &Checkpoint, spec: ModelSpec, options: &Options) -> Result<Self> {
-        let fast = !options.exact && device()? == "gpu";
-        Self::with_halves(files, spec, options, fast)
+        let device = device()?;
+        let ways = Ways { halves: !options.exact && device == "gpu", compiled: compiles(device) };
+        Self::with(files, spec, options, ways)
     }
 
-    /// The same with halves or without, whatever the device is.
-    pub fn with_halves(files: &Checkpoint, spec: ModelSpec, options: &Options, halves: bool) -> Result<Self> {
-        let kv = match options.kv {
-            Some(KvFormat::F16) => Dtype::Float16,
-            Some(KvFormat::F32) => Dtype::Float32,
-            None if halves => Dtype::Float16,
-            None => Dtype::Float32,
-            Some(KvFormat::Q8) => {
-                anyhow::bail!(
-                    "the MLX backend keeps keys and values as f16 or f32, not in 8 bits: leave `--kv q8` out, or keep them so \
-                     on the CPU backend with `--backend cpu`"
-                )
-            }
-        };
+    /// The same, computed as is said, whatever the device is.
+    pub fn with(files: &Checkpoint, spec: ModelSpec, options: &Options, ways: Ways) -> Result<Self> {
+        let kv = kept_as(options, ways)?;
         let device = device()?;
-        let weights = Weights::bind(files, &spec, halves)?;
-        let model = MlxModel::new(spec, weights, halves, kv, options.rewind_budget)?;
+        let weights = Weights::bind(files, &spec, ways.halves)?;
+        let model = MlxModel::new(spec, weights, ways, kv, options.rewind_budget)?;
         Ok(Self { model, device, _here: PhantomData })
     }
 }

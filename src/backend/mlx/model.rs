@@ -7,11 +7,13 @@
 use anyhow::{Context, Result, ensure};
 use mlx_rs::{Array, Dtype};
 
+use super::Ways;
 use super::attention;
 use super::moe;
 use super::ops;
 use super::rewind::Rewind;
 use super::router::Choices;
+use super::scan::Scan;
 use super::ssm::{self, At};
 use super::state::{self, LayerState};
 use super::weights::{MixerWeights, Weights};
@@ -31,6 +33,7 @@ pub(crate) struct MlxModel {
     pub(crate) halves: bool,
     /// How keys and values are kept.
     pub(crate) kv: Dtype,
+    scan: Scan,
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) layers: Vec<LayerState>,
     pub(crate) rewind: Rewind,
@@ -45,7 +48,7 @@ struct Outputs {
 }
 
 impl MlxModel {
-    pub(crate) fn new(spec: ModelSpec, weights: Weights, halves: bool, kv: Dtype, budget: usize) -> Result<Self> {
+    pub(crate) fn new(spec: ModelSpec, weights: Weights, ways: Ways, kv: Dtype, budget: usize) -> Result<Self> {
         Ok(Self {
             layers: state::empty(&spec, kv)?,
             rewind: Rewind::new(&spec, budget),
@@ -54,8 +57,9 @@ impl MlxModel {
             tokens: Vec::with_capacity(spec.max_seq_len.min(1 << 16)),
             spec,
             weights,
-            halves,
+            halves: ways.halves,
             kv,
+            scan: Scan::new(ways.compiled),
         })
     }
 
@@ -130,7 +134,7 @@ impl MlxModel {
         let normed = ops::rms_norm(&x, &weights.norm, self.spec.norm_eps)?;
         let mixed = match (&spec.mixer, &weights.mixer, &mut self.layers[layer]) {
             (Mixer::Ssm(spec), MixerWeights::Ssm(weights), LayerState::Ssm(state)) => {
-                let (mixed, trail) = ssm::forward(weights, spec, state, at, &normed)?;
+                let (mixed, trail) = ssm::forward(weights, spec, state, &self.scan, at, &normed)?;
                 let last = trail.state_after(at.count)?;
                 self.rewind.keep(at, Some((&trail, &last)))?;
                 *state = last;

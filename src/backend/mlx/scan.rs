@@ -7,6 +7,7 @@
 use anyhow::Result;
 use mlx_rs::{Array, Dtype};
 
+use super::compiled::Function;
 use super::ops;
 
 /// Tokens in a run.
@@ -39,55 +40,79 @@ impl States {
     }
 }
 
-/// `y` (T, E), and the states, from the state `h` (N, E). `decay` is A (N, E).
-pub(crate) fn forward(decay: &Array, h: &Array, inputs: &Inputs, count: usize) -> Result<(Array, States)> {
-    if count == 1 {
-        return step(decay, h, inputs);
-    }
-    let (mut outputs, mut pieces, mut h) = (Vec::new(), Vec::new(), h.clone());
-    for first in (0..count).step_by(RUN * SIDE) {
-        let tokens = (count - first).min(RUN * SIDE);
-        let part = |a: &Array| ops::narrow(a, 0, first..first + tokens);
-        let inputs = Inputs { dt: part(&inputs.dt)?, x: part(&inputs.x)?, b: part(&inputs.b)?, c: part(&inputs.c)? };
-        let (y, states) = piece(decay, &h, &inputs, tokens)?;
-        h = ops::row(&states, tokens - 1)?;
-        outputs.push(y);
-        pieces.push((first, states));
-    }
-    let y = ops::concatenate(&outputs.iter().collect::<Vec<_>>(), 0)?;
-    Ok((y, States(pieces)))
+/// How the recurrence is computed.
+pub(crate) struct Scan {
+    /// `decay, h, dt, x, b, c` of one token to `y, h`.
+    step: Function,
+    /// The same of whole runs (runs, RUN, ..), to `y` and all states.
+    piece: Function,
 }
 
-/// One token.
-fn step(decay: &Array, h: &Array, inputs: &Inputs) -> Result<(Array, States)> {
-    let b = ops::transpose(&inputs.b, &[1, 0])?;
-    let fresh = ops::multiply(&b, &ops::multiply(&inputs.dt, &inputs.x)?)?;
-    let kept = ops::multiply(&ops::exp(&ops::multiply(decay, &inputs.dt)?)?, h)?;
+impl Scan {
+    /// `compiled`: by MLX, once for each number of runs.
+    pub(crate) fn new(compiled: bool) -> Self {
+        let step = Function::new("a token of the scan", step, compiled);
+        Self { step, piece: Function::new("the scan", piece, compiled) }
+    }
+
+    /// `y` (T, E), and the states, from the state `h` (N, E). `decay` is A (N, E).
+    pub(crate) fn forward(&self, decay: &Array, h: &Array, inputs: &Inputs, count: usize) -> Result<(Array, States)> {
+        if count == 1 {
+            let all = [decay, h, &inputs.dt, &inputs.x, &inputs.b, &inputs.c].map(Array::clone);
+            let [y, h] = two(self.step.call(&all)?)?;
+            return Ok((y, States(vec![(0, ops::expand(&h, &[0])?)])));
+        }
+        let (mut outputs, mut pieces, mut h) = (Vec::new(), Vec::new(), h.clone());
+        for first in (0..count).step_by(RUN * SIDE) {
+            let tokens = (count - first).min(RUN * SIDE);
+            // What is compiled has few shapes; else a short run is left short.
+            let run = if self.piece.is_compiled() { RUN } else { tokens.min(RUN) };
+            let [dt, x, b, c] = [&inputs.dt, &inputs.x, &inputs.b, &inputs.c]
+                .map(|a| filled(&ops::narrow(a, 0, first..first + tokens)?, tokens, run));
+            let [y, states] = two(self.piece.call(&[decay.clone(), h, dt?, x?, b?, c?])?)?;
+            h = ops::row(&states, tokens - 1)?;
+            outputs.push(ops::narrow(&y, 0, 0..tokens)?);
+            pieces.push((first, states));
+        }
+        let y = ops::concatenate(&outputs.iter().collect::<Vec<_>>(), 0)?;
+        Ok((y, States(pieces)))
+    }
+}
+
+fn two(all: Vec<Array>) -> Result<[Array; 2]> {
+    all.try_into().map_err(|all: Vec<Array>| anyhow::anyhow!("the scan gave {} arrays where two belong", all.len()))
+}
+
+/// Whole runs (runs, run, ..) of `count` tokens and some that are 0. A token whose time step is 0 leaves the state as
+/// it is.
+fn filled(a: &Array, count: usize, run: usize) -> Result<Array> {
+    let (runs, width) = (count.div_ceil(run), a.dim(1) as usize);
+    let missing = runs * run - count;
+    if missing == 0 {
+        return ops::reshape(a, &[runs, run, width]);
+    }
+    let zeros = ops::zeros(&[missing, width], Dtype::Float32)?;
+    ops::reshape(&ops::concatenate(&[a, &zeros], 0)?, &[runs, run, width])
+}
+
+/// One token: `y` (1, E) and the state (N, E).
+fn step(inputs: &[Array]) -> Result<Vec<Array>> {
+    let [decay, h, dt, x, b, c] = inputs else { anyhow::bail!("the scan takes six arrays") };
+    let fresh = ops::multiply(&ops::transpose(b, &[1, 0])?, &ops::multiply(dt, x)?)?;
+    let kept = ops::multiply(&ops::exp(&ops::multiply(decay, dt)?)?, h)?;
     let h = ops::add(&kept, &fresh)?;
-    let y = ops::matmul(&inputs.c, &h)?;
-    Ok((y, States(vec![(0, ops::expand(&h, &[0])?)])))
+    Ok(vec![ops::matmul(c, &h)?, h])
 }
 
-/// At most `RUN * SIDE` tokens: `y` (T, E) and the states (T, N, E).
-fn piece(decay: &Array, h: &Array, inputs: &Inputs, count: usize) -> Result<(Array, Array)> {
-    let run = if count < RUN { count } else { RUN };
-    let runs = count.div_ceil(run);
-    let (n, e) = (decay.dim(0) as usize, decay.dim(1) as usize);
-    // A token whose time step is 0 leaves the state as it is.
-    let filled = |a: &Array, width: usize| -> Result<Array> {
-        let missing = runs * run - count;
-        let a = if missing == 0 {
-            a.clone()
-        } else {
-            ops::concatenate(&[a, &ops::zeros(&[missing, width], Dtype::Float32)?], 0)?
-        };
-        ops::reshape(&a, &[runs, run, width])
-    };
-    let (dt, x, b) = (filled(&inputs.dt, e)?, filled(&inputs.x, e)?, filled(&inputs.b, n)?);
+/// Whole runs: `y` (T, E) and the states (T, N, E).
+fn piece(inputs: &[Array]) -> Result<Vec<Array>> {
+    let [decay, h, dt, x, b, c] = inputs else { anyhow::bail!("the scan takes six arrays") };
+    let size = |a: &Array, i: usize| a.shape()[i] as usize;
+    let (runs, run, n, e) = (size(dt, 0), size(dt, 1), size(decay, 0), size(decay, 1));
     // (runs, run, N, E)
     let wide = |a: &Array| ops::expand(a, &[2]);
-    let factor = ops::exp(&ops::multiply(&wide(&dt)?, decay)?)?;
-    let fresh = ops::multiply(&wide(&ops::multiply(&dt, &x)?)?, &ops::expand(&b, &[3])?)?;
+    let factor = ops::exp(&ops::multiply(&wide(dt)?, decay)?)?;
+    let fresh = ops::multiply(&wide(&ops::multiply(dt, x)?)?, &ops::expand(b, &[3])?)?;
 
     let token = |a: &Array, i: usize| -> Result<Array> { ops::reshape(&ops::narrow(a, 1, i..i + 1)?, &[runs, n, e]) };
     let mut alone = vec![token(&fresh, 0)?];
@@ -96,7 +121,7 @@ fn piece(decay: &Array, h: &Array, inputs: &Inputs, count: usize) -> Result<(Arr
         alone.push(ops::add(&kept, &token(&fresh, i)?)?);
     }
     // What is left of a run's first state at each of its tokens.
-    let left = ops::exp(&ops::multiply(&wide(&ops::cumsum(&dt, 1)?)?, decay)?)?;
+    let left = ops::exp(&ops::multiply(&wide(&ops::cumsum(dt, 1)?)?, decay)?)?;
     let left_of_all = token(&left, run - 1)?;
     let mut carried = vec![h.clone()];
     for r in 0..runs - 1 {
@@ -105,7 +130,7 @@ fn piece(decay: &Array, h: &Array, inputs: &Inputs, count: usize) -> Result<(Arr
     }
     let before = ops::expand(&ops::stack(&carried, 0)?, &[1])?;
     let states = ops::add(&ops::stack(&alone, 1)?, &ops::multiply(&left, &before)?)?;
-    let states = ops::narrow(&ops::reshape(&states, &[runs * run, n, e])?, 0, 0..count)?;
-    let y = ops::matmul(&ops::expand(&inputs.c, &[1])?, &states)?;
-    Ok((ops::reshape(&y, &[count, e])?, states))
+    let states = ops::reshape(&states, &[runs * run, n, e])?;
+    let c = ops::reshape(c, &[runs * run, 1, n])?;
+    Ok(vec![ops::reshape(&ops::matmul(&c, &states)?, &[runs * run, e])?, states])
 }

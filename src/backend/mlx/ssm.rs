@@ -9,7 +9,7 @@ use anyhow::Result;
 use mlx_rs::Array;
 
 use super::ops::{self, number};
-use super::scan::{self, Inputs, States};
+use super::scan::{Inputs, Scan, States};
 use super::state::SsmState;
 use super::weights::SsmWeights;
 use crate::model::spec::SsmSpec;
@@ -48,6 +48,7 @@ pub(crate) fn forward(
     weights: &SsmWeights,
     spec: &SsmSpec,
     state: &SsmState,
+    scan: &Scan,
     at: At,
     u: &Array,
 ) -> Result<(Array, Trail)> {
@@ -65,7 +66,7 @@ pub(crate) fn forward(
         c: ops::narrow(&dbc, 1, n..2 * n)?,
         x: xc,
     };
-    let (y, states) = scan::forward(&weights.decay, &state.h, &inputs_of_scan, at.count)?;
+    let (y, states) = scan.forward(&weights.decay, &state.h, &inputs_of_scan, at.count)?;
     let y = ops::add(&y, &ops::multiply(&weights.skip, &inputs_of_scan.x)?)?;
     let out = weights.out_proj.apply(&ops::multiply(&y, &ops::silu(&z)?)?, at.halves)?;
     Ok((out, Trail { inputs, states, remembered }))

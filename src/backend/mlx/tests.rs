@@ -1,5 +1,7 @@
 //! What is only true of this backend; the rest is in `tests/fixtures.rs`, which runs on both.
 
+mod scan;
+
 use std::io::Cursor;
 
 use mlx_rs::Array;
@@ -73,7 +75,8 @@ fn every_format_gives_what_the_cpu_backend_gives() {
             assert!(apart(&want, &found) < 1e-4, "{format}, pieces of {piece}: {}", apart(&want, &found));
         }
         // Halves, as a GPU takes them, stay near.
-        let mut halves = MlxBackend::with_halves(&files, spec, &Options::default(), true).unwrap();
+        let mut halves =
+            MlxBackend::with(&files, spec, &Options::default(), Ways { halves: true, compiled: false }).unwrap();
         assert!(!halves.is_exact());
         let (found, _) = read(&mut halves, &ids, 70);
         let v = want.len() / ids.len();
@@ -135,45 +138,6 @@ fn errors_name_the_operation_and_the_shapes() {
     }
     // The thread can go on.
     assert_eq!(ops::floats(&ops::add(&a, &a).unwrap()).unwrap(), vec![0.0; 6]);
-}
-
-#[test]
-fn the_scan_is_the_recurrence() {
-    let (n, e) = (3, 5);
-    // Time steps at both ends of their range: nothing may overflow, and nothing may be lost.
-    let value = |i: usize, scale: f32| ((i * 2_654_435_761 % 1000) as f32 / 500.0 - 1.0) * scale;
-    for count in [1, 2, 15, 16, 17, 40, 128, 129, 300] {
-        let fill = |width: usize, f: &dyn Fn(usize) -> f32| (0..count * width).map(f).collect::<Vec<f32>>();
-        let dt = fill(e, &|i| if i % 7 == 0 { 100.0 } else { 1e-4 + value(i, 0.5).abs() });
-        let (x, b, c) = (fill(e, &|i| value(i + 1, 2.0)), fill(n, &|i| value(i + 2, 1.0)), fill(n, &|i| value(i, 1.0)));
-        let decay: Vec<f32> = (0..n * e).map(|i| -(1.0 + (i % 16) as f32)).collect();
-        let start: Vec<f32> = (0..n * e).map(|i| value(i + 3, 1.0)).collect();
-        let mut h: Vec<f64> = start.iter().map(|v| f64::from(*v)).collect();
-        let (mut want, mut states) = (Vec::new(), Vec::new());
-        for t in 0..count {
-            let mut row = vec![0.0f64; e];
-            for s in 0..n {
-                for ch in 0..e {
-                    let step = f64::from(dt[t * e + ch]);
-                    let at = s * e + ch;
-                    h[at] = (step * f64::from(decay[at])).exp() * h[at]
-                        + step * f64::from(x[t * e + ch]) * f64::from(b[t * n + s]);
-                    row[ch] += h[at] * f64::from(c[t * n + s]);
-                }
-            }
-            want.extend(row.iter().map(|v| *v as f32));
-            states.push(h.iter().map(|v| *v as f32).collect::<Vec<f32>>());
-        }
-        let array = |values: &[f32], width: usize| ops::array(values, &[count, width]);
-        let inputs = scan::Inputs { dt: array(&dt, e), x: array(&x, e), b: array(&b, n), c: array(&c, n) };
-        let (decay, start) = (ops::array(&decay, &[n, e]), ops::array(&start, &[n, e]));
-        let (y, found) = scan::forward(&decay, &start, &inputs, count).unwrap();
-        assert!(apart(&want, &ops::floats(&y).unwrap()) < 1e-5, "{count} tokens");
-        for after in [1, count / 2 + 1, count] {
-            let state = ops::floats(&found.after(after).unwrap()).unwrap();
-            assert!(apart(&states[after - 1], &state) < 1e-5, "state after {after} of {count}");
-        }
-    }
 }
 
 #[test]

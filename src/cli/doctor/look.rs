@@ -50,8 +50,9 @@ pub(super) fn backends(findings: &mut Findings) {
     }
     match (mlx::VERSION, mlx::device()) {
         (Some(version), Ok(device)) => {
+            let scan = if mlx::compiles(device) { "compiled" } else { "not compiled" };
             let chosen = if device == "gpu" { "" } else { "; `--backend auto` prefers the CPU backend to it" };
-            findings.there(AREA, "mlx", format!("MLX {version} on its {device} device{chosen}"));
+            findings.there(AREA, "mlx", format!("MLX {version} on its {device} device, the scan {scan}{chosen}"));
         }
         (Some(version), Err(why)) => findings.missing(AREA, "mlx", format!("MLX {version} has no device: {why:#}")),
         (None, _) => findings.missing(AREA, "mlx", mlx::WHY_NOT),

@@ -22,7 +22,7 @@ use crate::train::settings::{Given, Method};
 pub(super) struct Pipeline {
     pub(super) folder: PathBuf,
     pub(super) recipe: Recipe,
-    /// What evaluates.
+    /// What trains, unless the stage's own settings say otherwise, and evaluates.
     pub(super) backend: open::BackendArg,
 }
 
@@ -67,6 +67,7 @@ impl Pipeline {
         let method = if stage == Stage::Orpo { Method::Orpo } else { Method::Sft };
         let mut given = self.recipe.training(method).context("there is no such training")?;
         given.output_dir = Some(self.at(stage));
+        given.backend = given.backend.or(Some(self.backend.which()));
         if stage == Stage::Orpo && self.recipe.sft.is_some() && self.recipe.whole() {
             given.model = Some(self.at(Stage::Sft).join("model").display().to_string());
         }

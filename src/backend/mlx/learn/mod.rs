@@ -30,7 +30,7 @@ use self::adapters::Placed;
 use super::model::MlxModel;
 use super::ops;
 use super::weights::Weights;
-use super::{MlxBackend, device};
+use super::{MlxBackend, Ways, compiles, device, kept_as};
 use crate::backend::Backend;
 use crate::backend::cpu::learn::{AdapterOptions, LearnOptions, Rows, Train, check};
 use crate::backend::learn::{
@@ -112,7 +112,7 @@ impl MlxLearner {
         checkpoint.ensure_fits(&spec)?;
         let mut weights = Weights::bind(checkpoint, &spec, false)?;
         let made = adapters::make(&mut weights, &options.train, options.seed)?;
-        let zeros = || made.values.iter().map(|v| zeros_like(v)).collect::<Result<Vec<_>>>();
+        let zeros = || made.values.iter().map(zeros_like).collect::<Result<Vec<_>>>();
         let (first, second) = (zeros()?, zeros()?);
         Ok(Self {
             spec,
@@ -308,8 +308,10 @@ impl Learner for MlxLearner {
             None => adapters::norms_now(&mut weights, &self.placed, &self.values, self.adapters().scale)?,
         };
         let weights = adapters::onto(&weights, &self.placed, &self.values, &norms, &self.adapters(), None)?;
-        let budget = self.options.inference.rewind_budget;
-        let model = MlxModel::new(self.spec.clone(), weights, false, Dtype::Float32, budget)?;
+        let inference = &self.options.inference;
+        let ways = Ways { halves: false, compiled: compiles(self.device) };
+        let kv = kept_as(inference, ways)?;
+        let model = MlxModel::new(self.spec.clone(), weights, ways, kv, inference.rewind_budget)?;
         Ok(Box::new(MlxBackend { model, device: self.device, _here: PhantomData }))
     }
 

@@ -8,6 +8,7 @@ use super::super::kv::Visible;
 use super::super::moe;
 use super::super::ops::{self, number};
 use super::super::router::Choices;
+use super::super::scan::Scan;
 use super::super::ssm::{self, At};
 use super::super::state::SsmState;
 use super::super::weights::{MixerWeights, SsmWeights, Weights};
@@ -68,11 +69,13 @@ pub(super) fn read(
 
 /// The state space over each example by itself.
 fn recur(weights: &SsmWeights, spec: &SsmSpec, rows: &Rows<'_>, normed: &Array) -> Result<Array> {
+    // MLX takes slopes through a function as it is, not through what it compiled of it.
+    let scan = Scan::new(false);
     let mut parts = Vec::with_capacity(rows.examples.len());
     for example in &rows.examples {
         let at = At { position: 0, count: example.len(), needed: 0, halves: false };
         let u = ops::narrow(normed, 0, example.clone())?;
-        parts.push(ssm::forward(weights, spec, &SsmState::new(spec)?, at, &u)?.0);
+        parts.push(ssm::forward(weights, spec, &SsmState::new(spec)?, &scan, at, &u)?.0);
     }
     ops::concatenate(&parts.iter().collect::<Vec<_>>(), 0)
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::backend::Logits;
+use crate::backend::cpu::Options;
 use crate::backend::cpu::learn::CpuLearner;
 use crate::model::config::Config;
+use crate::model::footprint::KvFormat;
 
 fn fixture(name: &str) -> (Arc<Checkpoint>, ModelSpec) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
@@ -27,7 +29,7 @@ fn adapters() -> AdapterOptions {
 
 fn sequence(count: usize, seed: usize, starts: &[usize]) -> Sequence {
     let tokens = (0..count).map(|i| ((i * 31 + seed * 17) % 96) as u32).collect();
-    Sequence { tokens, mask: (0..count).map(|i| (i + seed) % 4 != 0).collect(), starts: starts.to_vec() }
+    Sequence { tokens, mask: (0..count).map(|i| !(i + seed).is_multiple_of(4)).collect(), starts: starts.to_vec() }
 }
 
 fn update(step: u64, units: f64) -> Update {
@@ -156,4 +158,17 @@ fn dropout_cancelling_and_bad_input() {
     let said = MlxLearner::new(&files, spec, LearnOptions::new(Train::Full)).err().unwrap().to_string();
     assert!(said.contains("--backend cpu"), "{said}");
     assert!(mlx.memory().frozen > 0 && mlx.memory().activations > 0);
+}
+
+#[test]
+fn the_live_model_keeps_keys_and_values_as_is_asked() {
+    let (files, spec) = fixture("tiny_q");
+    let live = |kv| {
+        let inference = Options { kv, ..Options::default() };
+        let options = LearnOptions { inference, ..LearnOptions::new(Train::Lora(adapters())) };
+        MlxLearner::new(&files, spec.clone(), options).unwrap().model()
+    };
+    let kept = |kv| live(kv).unwrap().is_exact();
+    assert_eq!([None, Some(KvFormat::F32), Some(KvFormat::F16)].map(kept), [true, true, false]);
+    assert!(live(Some(KvFormat::Q8)).err().unwrap().to_string().contains("--kv q8"));
 }
