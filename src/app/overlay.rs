@@ -137,13 +137,15 @@ fn may_hold(text: &str, query: &str) -> bool {
     text.windows(query.len()).any(|window| begins(window[0]) && window.eq_ignore_ascii_case(query))
 }
 
-/// The line of `text` that holds `query` (in lower case), from a little before it.
+/// The line of `text` that holds `query` (in lower case), from a little before it; a mark says that there is more.
 pub fn excerpt(text: &str, query: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let at = line.to_lowercase().find(query)?;
         // Lower case may be longer or shorter: a few characters off do no harm.
         let before = line.char_indices().map(|(i, _)| i).take_while(|i| *i <= at).count().saturating_sub(1);
-        Some(line.chars().skip(before.saturating_sub(24)).take(200).collect())
+        let skipped = before.saturating_sub(24);
+        let mark = if skipped > 0 { "…" } else { "" };
+        Some(mark.chars().chain(line.chars().skip(skipped).take(200)).collect())
     })
 }
 

@@ -99,7 +99,10 @@ fn figures(app: &App) -> Vec<String> {
 fn keys_now(app: &App) -> Vec<(String, &'static str)> {
     let key = |action: Action, what| app.keymap.short(action).map(|key| (key, what));
     let mut keys = Vec::new();
-    if app.running.is_some() {
+    if app.walk.is_some() && app.view == View::Workbench && app.focus == Pane::Chat {
+        keys.push(key(Action::Escape, "back"));
+        keys.push(key(Action::ForkHere, "fork").filter(|_| app.replay.is_none()));
+    } else if app.running.is_some() {
         keys.push(key(Action::Escape, "stop"));
     }
     keys.extend([key(Action::Help, "help"), key(Action::Palette, "palette")]);
