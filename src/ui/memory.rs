@@ -63,7 +63,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         lines.extend(needs(&opened.needs, opened.budget, theme, usize::from(inner.width)));
     }
     // What is least wanted leaves first.
-    for unwanted in [5, 2, 4, 3] {
+    for unwanted in [5, 2, 4, 3, 2] {
         if lines.len() > usize::from(inner.height) && unwanted < lines.len() {
             lines.remove(unwanted);
         }

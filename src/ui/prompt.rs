@@ -61,7 +61,12 @@ pub(super) fn completions(app: &App, theme: &Theme, screen: &Split, frame: &mut 
     if all.is_empty() {
         if let Some(usage) = slash::usage(app).filter(|_| rows > 0) {
             Clear.render(area, frame.buffer_mut());
-            put(frame, area, 0, &Line::styled(cut(&format!(" {usage}"), columns), theme.background.patch(theme.dim)));
+            put(
+                frame,
+                area,
+                0,
+                &Line::styled(cut(&format!(" {usage}"), columns.saturating_sub(1)), theme.background.patch(theme.dim)),
+            );
         }
         return;
     }

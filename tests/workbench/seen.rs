@@ -69,6 +69,14 @@ fn what_is_needed_is_whole_on_small_screens() {
         let memory = driver.text();
         assert!(["4K 30", "16K 34", "64K 52"].iter().all(|need| memory.contains(need)), "{memory}");
     }
+    // A banner takes a row, and not that of what is needed.
+    let mut driver = Driver::opened(80, 24);
+    driver.keys("/mute 0<enter>");
+    driver.wait(6.0);
+    let text = driver.text();
+    assert!(["4K 30", "16K 34", "64K 52"].iter().all(|need| text.contains(need)), "{text}");
+    driver.resize(40, 12);
+    assert!(driver.text().contains("altered: mute 0"), "{}", driver.text());
     let mut driver = Driver::opened(80, 24);
     driver.wait(1.0);
     assert!(row(&driver.text(), "balance .00").contains("0 dead"), "{}", driver.text());
