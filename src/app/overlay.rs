@@ -218,3 +218,15 @@ pub(super) fn step_setting(app: &mut App, at: usize, up: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_says_that_there_is_more_before_it() {
+        assert_eq!(excerpt("one\na Needle here", "needle").as_deref(), Some("a Needle here"));
+        let far = excerpt("The fox met a kind fish, and together they found the needle.", "needle").unwrap();
+        assert!(far.starts_with('…') && far.contains("needle."), "{far}");
+    }
+}
