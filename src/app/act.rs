@@ -31,6 +31,7 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         return effects;
     }
     match action {
+        Help if matches!(app.overlay, Some(Overlay::Help(_))) => app.overlay = None,
         Help | ChatHelp => app.overlay = Some(Overlay::Help(0)),
         Palette => app.overlay = Some(Overlay::Palette(List::default())),
         Interrupt => return interrupt(app),
@@ -45,11 +46,11 @@ pub(super) fn act(app: &mut App, action: Action, argument: &str) -> Vec<Effect> 
         Train => return training::form::open(app),
         NextPane => navigate::focus(app, 1),
         PreviousPane => navigate::focus(app, -1),
-        Zoom => app.panes.zoom = app.view == View::Workbench && !app.panes.zoom,
+        Zoom => navigate::zoom(app),
         HidePane => navigate::hide(app, argument),
         ShowPanes => navigate::show(app, argument),
-        Wider => app.panes.chat_percent = (app.panes.chat_percent + 4).min(85),
-        Narrower => app.panes.chat_percent = (app.panes.chat_percent - 4).max(30),
+        Wider => navigate::wider(app, 4),
+        Narrower => navigate::wider(app, -4),
         Taller => navigate::taller(app, 1),
         Shorter => navigate::taller(app, -1),
         Regenerate | ChatRegenerate | RegenerateHere => {
@@ -173,10 +174,10 @@ fn escape(app: &mut App) -> Vec<Effect> {
         app.selected = None;
     } else if app.selected.take().is_some() {
         (app.scroll, app.live.stale) = (Scroll::Follow, true);
+    } else if app.look.compare && app.view == View::Routing {
+        compare(app);
     } else if app.view != View::Workbench {
         app.view = View::Workbench;
-    } else if app.look.compare {
-        compare(app);
     } else if app.panes.zoom {
         app.panes.zoom = false;
     } else {
@@ -219,7 +220,7 @@ pub(super) fn in_overlay(app: &mut App, action: Action) -> Vec<Effect> {
         _ => at,
     };
     match overlay {
-        Overlay::Help(line) => *line = step(*line, crate::app::action::ACTIONS.len() + 16),
+        Overlay::Help(line) => *line = step(*line, app.drawn.help_end + 1),
         Overlay::Palette(list) => {
             let found = matching(&list.query);
             list.at = step(list.at, found.len());

@@ -72,36 +72,41 @@ pub fn toggle_shared(alterations: &mut Alterations, layer: Where) {
     change(alterations, layer, |a| a.no_shared = !off);
 }
 
-/// What is altered, in few words: `mute 3, k 1; L4 force 0`.
+/// What is altered, in few words: `mute 3, k 1; L4 force 0`. Of a layer only what it has otherwise than all.
 pub fn describe(alterations: &Alterations) -> String {
+    let all = &alterations.all;
     let mut parts = Vec::new();
-    if !alterations.all.is_none() {
-        parts.push(words(&alterations.all));
+    if !all.is_none() {
+        parts.push(words(all, &Alteration::default()));
     }
     for (layer, own) in &alterations.layers {
-        let what = if own.is_none() { "as the model has it".into() } else { words(own) };
+        let what = if own.is_none() { "as the model has it".into() } else { words(own, all) };
         parts.push(format!("L{layer} {what}"));
     }
     parts.join("; ")
 }
 
-fn words(alteration: &Alteration) -> String {
-    let list = |experts: &[usize]| experts.iter().map(usize::to_string).collect::<Vec<_>>().join("+");
+/// What an alteration has otherwise than another.
+fn words(alteration: &Alteration, than: &Alteration) -> String {
+    let list = |experts: &[usize]| match experts {
+        [] => "none".to_owned(),
+        experts => experts.iter().map(usize::to_string).collect::<Vec<_>>().join("+"),
+    };
     let mut words = Vec::new();
-    if !alteration.mute.is_empty() {
+    if alteration.mute != than.mute {
         words.push(format!("mute {}", list(&alteration.mute)));
     }
-    if !alteration.force.is_empty() {
+    if alteration.force != than.force {
         words.push(format!("force {}", list(&alteration.force)));
     }
-    if let Some(k) = alteration.top_k {
-        words.push(format!("k {k}"));
+    if alteration.top_k != than.top_k {
+        words.push(alteration.top_k.map_or("the model's own k".into(), |k| format!("k {k}")));
     }
-    if alteration.temperature != 1.0 {
+    if alteration.temperature != than.temperature {
         words.push(format!("router temperature {}", alteration.temperature));
     }
-    if alteration.no_shared {
-        words.push("no shared expert".into());
+    if alteration.no_shared != than.no_shared {
+        words.push(if alteration.no_shared { "no shared expert" } else { "shared expert" }.into());
     }
     words.join(", ")
 }
@@ -125,7 +130,8 @@ mod tests {
         let mut alterations = Alterations::default();
         toggle_mute(&mut alterations, Some(4), 3);
         set_k(&mut alterations, None, Some(1));
-        assert_eq!(describe(&alterations), "k 1; L4 mute 3, k 1");
+        // What holds everywhere is not said again of each layer.
+        assert_eq!(describe(&alterations), "k 1; L4 mute 3");
         toggle_mute(&mut alterations, None, 3);
         assert_eq!(describe(&alterations), "mute 3, k 1");
         toggle_force(&mut alterations, None, 3);
@@ -137,6 +143,21 @@ mod tests {
         assert!(alterations.of(2).no_shared && !alterations.of(3).no_shared);
         toggle_shared(&mut alterations, Some(2));
         assert!(alterations.is_none());
+    }
+
+    #[test]
+    fn a_layer_is_described_by_what_it_has_otherwise() {
+        let mut alterations = Alterations::default();
+        set_temperature(&mut alterations, 2.0);
+        toggle_mute(&mut alterations, None, 0);
+        toggle_shared(&mut alterations, None);
+        toggle_mute(&mut alterations, Some(4), 0);
+        set_k(&mut alterations, Some(5), Some(1));
+        toggle_mute(&mut alterations, Some(5), 7);
+        toggle_shared(&mut alterations, Some(6));
+        let said = describe(&alterations);
+        let all = "mute 0, router temperature 2, no shared expert";
+        assert_eq!(said, format!("{all}; L4 mute none; L5 mute 0+7, k 1; L6 shared expert"));
     }
 
     #[test]

@@ -21,7 +21,11 @@ pub(super) fn copy(app: &mut App, code: Option<&str>) -> Vec<Effect> {
         Err(_) => blocks.last(),
     };
     let Some(block) = block.cloned() else {
-        app.say(format!("This message has {} code blocks", blocks.len()));
+        app.say(match blocks.len() {
+            0 => "This message has no code block".to_owned(),
+            1 => "This message has one code block".to_owned(),
+            n => format!("This message has {n} code blocks"),
+        });
         return Vec::new();
     };
     app.say(format!("Copied {} lines of code", block.lines().count()));

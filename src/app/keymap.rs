@@ -63,14 +63,14 @@ impl Keymap {
         self.bindings.iter().filter(move |(_, _, bound)| *bound == action).map(|(_, key, _)| *key)
     }
 
-    /// The first key of an action as people write it: `^P`, `M-z`, `F1`.
+    /// The first key of an action as people write it: `^P`, `Alt-z`, `F1`.
     pub fn short(&self, action: Action) -> Option<String> {
         let key = self.keys(action).next()?;
         let name = Key { ctrl: false, alt: false, ..key }.to_string();
         let name = if name.len() > 1 { name.to_uppercase() } else { name };
         Some(match (key.ctrl, key.alt) {
             (true, _) => format!("^{}", name.to_uppercase()),
-            (_, true) => format!("M-{name}"),
+            (_, true) => format!("Alt-{name}"),
             _ => name,
         })
     }

@@ -1,9 +1,10 @@
 //! Moving about: views, panes, scrolling, messages, branches, tokens.
 
+use super::action::Action;
 use super::chat::{Change, Chat};
 use super::generate::change;
 use super::msg::{Effect, SessionOp, TrainOp};
-use super::state::{Anchor, App, Pane, Scope, Scroll, TokenWalk, View};
+use super::state::{Anchor, App, LEAST_CHAT, LEAST_SIDE, Pane, SIDE_BY_SIDE, Scope, Scroll, TokenWalk, View};
 use crate::protocol::Role;
 
 /// A probability below this is a surprise.
@@ -21,9 +22,55 @@ pub(super) fn view(app: &mut App, view: View) -> Vec<Effect> {
     }
 }
 
+/// True where there are panes; says where they are, if not.
+fn on_workbench(app: &mut App) -> bool {
+    let here = app.view == View::Workbench;
+    if !here {
+        let key = app.keymap.short(Action::ViewWorkbench).unwrap_or_else(|| "/workbench".into());
+        app.say(format!("The panes are in the workbench: {key} goes there"));
+    }
+    here
+}
+
+/// True where panes stand side by side; says why not, if not.
+fn side_by_side(app: &mut App) -> bool {
+    if !on_workbench(app) {
+        return false;
+    }
+    let (columns, rows) = app.size;
+    let several = !app.panes.zoom && columns >= SIDE_BY_SIDE.0 && rows >= SIDE_BY_SIDE.1;
+    if !several {
+        app.say("Only one pane is seen here, and has all the room");
+    }
+    several
+}
+
+/// Gives the focused pane the whole screen, or takes it back.
+pub(super) fn zoom(app: &mut App) {
+    if on_workbench(app) {
+        app.panes.zoom = !app.panes.zoom;
+    }
+}
+
+/// Makes the chat wider by so many percent of the screen, or narrower, as far as both sides have room.
+pub(super) fn wider(app: &mut App, percent: i16) {
+    if !side_by_side(app) {
+        return;
+    }
+    let columns = i32::from(app.size.0.max(1));
+    let share = |columns_of: i32| columns_of * 100 / columns;
+    let (least, most) = ((share(LEAST_CHAT) + 1).max(30), share(columns - LEAST_SIDE).min(85));
+    let now = i32::from(app.panes.chat_percent);
+    let then = (now + i32::from(percent)).clamp(least, most.max(least));
+    if then == now {
+        app.say(if percent > 0 { "The chat is as wide as it can be" } else { "The chat is as narrow as it can be" });
+    }
+    app.panes.chat_percent = then as u16;
+}
+
 /// Moves the focus among the panes that are seen.
 pub(super) fn focus(app: &mut App, by: isize) {
-    if app.view != View::Workbench {
+    if !on_workbench(app) {
         return;
     }
     let panes: Vec<Pane> = app.visible_panes().collect();
@@ -41,6 +88,8 @@ pub(super) fn hide(app: &mut App, name: &str) {
             if !app.panes.hidden.contains(&pane) {
                 app.panes.hidden.push(pane);
             }
+            let key = app.keymap.short(Action::ShowPanes).unwrap_or_else(|| "/show".into());
+            app.say(format!("Hidden: {}; {key} shows it again", pane.name()));
             if app.focus == pane {
                 (app.focus, app.panes.zoom) = (Pane::Prompt, false);
             }
@@ -50,16 +99,25 @@ pub(super) fn hide(app: &mut App, name: &str) {
 
 /// Shows hidden panes again: the named one, or all.
 pub(super) fn show(app: &mut App, name: &str) {
+    if !name.is_empty() && !Pane::ALL.iter().any(|pane| pane.name() == name) {
+        return app.say(format!("There is no pane {name}: there are routing, heat and memory"));
+    }
+    if app.panes.hidden.is_empty() {
+        return app.say("No pane is hidden");
+    }
     app.panes.hidden.retain(|pane| !name.is_empty() && pane.name() != name);
 }
 
 /// Gives a pane of the right column more rows or fewer.
 pub(super) fn taller(app: &mut App, by: i16) {
+    if !side_by_side(app) {
+        return;
+    }
     let at = match app.focus {
         Pane::Routing => 0,
         Pane::Heat => 1,
         Pane::Memory => 2,
-        Pane::Chat | Pane::Prompt => return,
+        Pane::Chat | Pane::Prompt => return app.say("Move the focus to routing, heat or memory: their heights change"),
     };
     app.panes.more_rows[at] = (app.panes.more_rows[at] + by).clamp(-20, 20);
 }

@@ -137,13 +137,15 @@ fn may_hold(text: &str, query: &str) -> bool {
     text.windows(query.len()).any(|window| begins(window[0]) && window.eq_ignore_ascii_case(query))
 }
 
-/// The line of `text` that holds `query` (in lower case), from a little before it.
+/// The line of `text` that holds `query` (in lower case), from a little before it; a mark says that there is more.
 pub fn excerpt(text: &str, query: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let at = line.to_lowercase().find(query)?;
         // Lower case may be longer or shorter: a few characters off do no harm.
         let before = line.char_indices().map(|(i, _)| i).take_while(|i| *i <= at).count().saturating_sub(1);
-        Some(line.chars().skip(before.saturating_sub(24)).take(200).collect())
+        let skipped = before.saturating_sub(24);
+        let mark = if skipped > 0 { "…" } else { "" };
+        Some(mark.chars().chain(line.chars().skip(skipped).take(200)).collect())
     })
 }
 
@@ -214,5 +216,17 @@ pub(super) fn step_setting(app: &mut App, at: usize, up: bool) {
             let doubled = if up { app.max_tokens * 2 } else { app.max_tokens / 2 };
             app.max_tokens = doubled.clamp(16, 1 << 16);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_says_that_there_is_more_before_it() {
+        assert_eq!(excerpt("one\na Needle here", "needle").as_deref(), Some("a Needle here"));
+        let far = excerpt("The fox met a kind fish, and together they found the needle.", "needle").unwrap();
+        assert!(far.starts_with('…') && far.contains("needle."), "{far}");
     }
 }

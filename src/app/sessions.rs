@@ -288,6 +288,7 @@ pub(super) fn session(app: &mut App, action: Action) -> Vec<Effect> {
         _ => {
             app.sessions.deleting = false;
             // Whoever deletes the chat that is open sits before an empty one.
+            app.say(format!("Deleted: {}", entry.title));
             let mut effects = if is_open { new_chat(app) } else { Vec::new() };
             app.view = View::Sessions;
             effects.extend(then_list(SessionOp::Delete(entry.id)));

@@ -43,6 +43,15 @@ pub struct Completion {
     pub about: String,
 }
 
+/// What the command that is being typed takes, once its name is whole: `/temperature X   Set ...`.
+pub fn usage(app: &App) -> Option<String> {
+    let text = app.prompt.text();
+    let (name, _) = command_line(&text)?.split_once(' ')?;
+    let info = Action::named(name).filter(|action| action.info().context == Context::Everywhere)?.info();
+    let takes = if info.argument.is_empty() { "takes nothing behind it" } else { info.argument };
+    Some(format!("/{name} {takes}   {}", info.about))
+}
+
 /// How the prompt can go on, if it is a slash line.
 pub fn completions(app: &App) -> Vec<Completion> {
     let text = app.prompt.text();

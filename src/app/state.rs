@@ -12,6 +12,13 @@ use super::sessions::{Preview, Saving};
 use super::tally::Tally;
 use crate::protocol::{Alterations, EngineSnapshot, HeatLimits, HeatPhase, MachineMemory, ModelInfo, Sampling, Stats};
 
+/// Columns and rows from which panes stand side by side.
+pub const SIDE_BY_SIDE: (u16, u16) = (80, 16);
+/// Columns that the chat has at least beside the other panes.
+pub const LEAST_CHAT: i32 = 40;
+/// Columns that those have at least.
+pub const LEAST_SIDE: i32 = 30;
+
 /// What fills the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum View {
@@ -113,6 +120,8 @@ pub struct Drawn {
     pub at_end: bool,
     /// Places of the first and last messages that are seen.
     pub seen: (usize, usize),
+    /// The last line that help can begin with.
+    pub help_end: usize,
 }
 
 /// The engine, as far as it is known.

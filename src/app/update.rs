@@ -175,6 +175,10 @@ fn press(app: &mut App, key: Key) -> Vec<Effect> {
         app.sessions.deleting = false;
     }
     let editing = app.view == View::Workbench && app.focus == Pane::Prompt;
+    if action.is_some() {
+        // It was about what was done before.
+        app.notice = None;
+    }
     match action {
         // On inner lines these are the editor's.
         Some(Action::HistoryBack) if editing => {

@@ -71,7 +71,7 @@ const EXAMPLES: &str = "\
 Examples:
   bit-axon                                 Talk with the built-in model
   bit-axon --theme light                   The same; options without a command are those of `chat`
-  bit-axon run \"Why is the sky blue?\"    Answer without the screen, in pipes and scripts
+  bit-axon run \"Why is the sky blue?\"      Answer without the screen, in pipes and scripts
   bit-axon help trace                      Learn about a command
   bit-axon download owner/name             Fetch a model from the Hugging Face hub
 

@@ -15,31 +15,63 @@ const PIECE: u64 = 512 << 10;
 /// Bytes of a message that are kept.
 const LONGEST: usize = 16 << 10;
 
-/// The last messages in the order in which they were written, whatever branch they are of. One whose
-/// beginning lies farther back begins with an ellipsis.
+/// A message, as far as it was found.
+struct Said {
+    m: usize,
+    parent: Option<usize>,
+    role: Role,
+    text: String,
+}
+
+/// The last messages of the branch that was walked last. One whose beginning lies farther back begins
+/// with an ellipsis.
 pub fn preview(path: &Path, messages: usize) -> Result<Vec<(Role, String)>> {
     let mut file = open_plain(path)?;
     let size = file.metadata()?.len();
-    let mut found: Vec<(usize, Role, String)> = Vec::new();
+    let mut found: Vec<Said> = Vec::new();
+    let mut chosen = None;
     for line in tail(&mut file, size)?.split(|byte| *byte == b'\n') {
         let Ok(spoken) = serde_json::from_slice::<Spoken>(line) else { continue };
         let (m, text) = match spoken {
             Spoken { tok: Some(token), .. } => (token.m, token.x),
             Spoken { end: Some(end), .. } => (end.m, end.text),
             Spoken { add: Some(add), .. } => {
-                found.push((add.m, add.role, add.text));
+                found.push(Said { m: add.m, parent: add.parent, role: add.role, text: add.text });
+                chosen = None;
                 continue;
             }
-            _ => continue,
+            Spoken { choose, .. } => {
+                chosen = choose.or(chosen);
+                continue;
+            }
         };
-        match found.iter_mut().rev().find(|(n, ..)| *n == m) {
-            Some((.., own)) if own.len() < LONGEST => own.push_str(&text),
+        match found.iter_mut().rev().find(|said| said.m == m) {
+            Some(said) if said.text.len() < LONGEST => said.text.push_str(&text),
             Some(_) => {}
-            None => found.push((m, Role::Assistant, format!("…{text}"))),
+            None => found.push(Said { m, parent: None, role: Role::Assistant, text: format!("…{text}") }),
         }
     }
-    let skip = found.len().saturating_sub(messages);
-    Ok(found.into_iter().skip(skip).map(|(_, role, text)| (role, text)).collect())
+    let branch = branch(&found, chosen, messages);
+    Ok(branch.into_iter().rev().map(|at| (found[at].role, std::mem::take(&mut found[at].text))).collect())
+}
+
+/// Places of the last messages of a branch, from its end on: that of the chosen message, else of the newest.
+/// A message is always newer than the one that it follows, whatever the file says.
+fn branch(found: &[Said], chosen: Option<usize>, messages: usize) -> Vec<usize> {
+    let place = |m: usize| found.iter().rposition(|said| said.m == m);
+    let mut end = chosen.and_then(place).or(found.len().checked_sub(1));
+    while let Some(below) = end.and_then(|end| found.iter().rposition(|said| said.parent == Some(found[end].m))) {
+        if end.is_some_and(|end| below <= end) {
+            break;
+        }
+        end = Some(below);
+    }
+    let mut places = Vec::new();
+    while let Some(at) = end.filter(|_| places.len() < messages) {
+        places.push(at);
+        end = found[at].parent.and_then(place).filter(|before| *before < at);
+    }
+    places
 }
 
 fn tail(file: &mut File, size: u64) -> Result<Vec<u8>> {
@@ -60,7 +92,9 @@ mod tests {
         let mut text = String::from("{\"bit-axon-session\":1,\"created\":0}\n");
         for m in 0..6 {
             let role = if m % 2 == 0 { "user" } else { "assistant" };
-            text += &format!("{{\"at\":0,\"add\":{{\"m\":{m},\"role\":\"{role}\",\"text\":\"m{m}\"}}}}\n");
+            let parent = if m == 0 { "null".to_owned() } else { (m - 1).to_string() };
+            let add = format!("\"m\":{m},\"parent\":{parent},\"role\":\"{role}\",\"text\":\"m{m}\"");
+            text += &format!("{{\"at\":0,\"add\":{{{add}}}}}\n");
             if m % 2 == 1 {
                 text += &format!("{{\"at\":0,\"tok\":{{\"m\":{m},\"i\":1,\"x\":\" more\"}}}}\nrubbish\n");
                 text += &format!("{{\"at\":0,\"end\":{{\"m\":{m},\"how\":{{}},\"text\":\"!\"}}}}\n");
@@ -76,6 +110,15 @@ mod tests {
                 (Role::Assistant, "m5 more!".to_owned())
             ]
         );
+        // Another answer stands beside the last one; then that is chosen again.
+        let beside = "{\"at\":0,\"add\":{\"m\":6,\"parent\":4,\"role\":\"assistant\",\"text\":\"other\"}}\n";
+        let answers = |more: &str| {
+            std::fs::write(&path, text.clone() + beside + more).unwrap();
+            preview(&path, 3).unwrap().into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(answers(""), ["m3 more!", "m4", "other"]);
+        assert_eq!(answers("{\"at\":0,\"choose\":5}\n"), ["m3 more!", "m4", "m5 more!"]);
+        assert_eq!(answers("{\"at\":0,\"choose\":2}\n"), ["m3 more!", "m4", "other"]);
         // Of a long answer the end alone, within bounds.
         let long = "{\"at\":0,\"tok\":{\"m\":5,\"i\":1,\"x\":\" and so on and on and on and on\"}}\n".repeat(20_000);
         std::fs::write(&path, text + &long).unwrap();

@@ -13,11 +13,13 @@ pub(super) struct Spoken {
     pub(super) tok: Option<Token>,
     pub(super) end: Option<Ended>,
     pub(super) title: Option<String>,
+    pub(super) choose: Option<usize>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Added {
     pub(super) m: usize,
+    pub(super) parent: Option<usize>,
     pub(super) role: Role,
     pub(super) text: String,
 }

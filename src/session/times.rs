@@ -29,8 +29,12 @@ pub fn date_and_time(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
-/// How long ago that was, for people, wherever they live: `12 min ago`; the date if it was long ago.
+/// How long ago that was, for people, wherever they live: `12 min ago`; the date if it was long ago; nothing
+/// if it is not known, as of an empty file.
 pub fn ago(now: u64, then: u64) -> String {
+    if then == 0 {
+        return String::new();
+    }
     let minutes = now.saturating_sub(then) / 60_000;
     match minutes {
         0 => "just now".into(),
@@ -64,7 +68,8 @@ mod tests {
         let want = ["just now", "59 min ago", "1 h ago", "23 h ago", "yesterday", "2 days ago", "9 days ago"];
         assert_eq!((&told[..7], told[7].as_str()), (&want.map(String::from)[..], "2026-07-16"));
         assert_eq!(super::ago(0, u64::MAX), "just now");
-        super::ago(u64::MAX, 0);
+        super::ago(u64::MAX, 1);
+        assert_eq!(super::ago(1_785_080_553_999, 0), "", "what is not known is no date");
         // The largest number is no reason to panic.
         date_and_time(u64::MAX);
     }

@@ -113,7 +113,7 @@ mod unix {
         let (program, args) = words.split_first().ok_or("is empty")?;
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let child = command.spawn().map_err(|e| format!("cannot be run: {e}"))?;
+        let child = command.spawn().map_err(|e| format!("cannot be run: {e}; what needs a shell begins with sh -c"))?;
         let mut group = Group { child, buried: false };
         let (mut out, mut err) =
             (group.child.stdout.take().ok_or("has no output")?, group.child.stderr.take().ok_or("has no output")?);
@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn what_goes_wrong_is_said() {
-        assert!(read("/no/such/program").unwrap_err().contains("cannot be run"));
+        let error = read("/no/such/program").unwrap_err();
+        assert!(error.contains("cannot be run") && error.contains("sh -c"), "{error}");
         assert!(read("true").unwrap_err().contains("empty"));
         assert!(read("echo hot").unwrap_err().contains("hot"));
         assert!(read("echo 5000.0").unwrap_err().contains("between"));

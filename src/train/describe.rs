@@ -78,7 +78,8 @@ fn event_text(event: &TrainEvent) -> String {
             Work::Saving => "saves".into(),
             Work::Answering => "answers".into(),
         },
-        Happening::Sample { prompt, text, .. } => format!("asked: {prompt}\nanswered: {text}"),
+        // A tab moves the cursor: in a line that is renewed it would leave remains.
+        Happening::Sample { prompt, text, .. } => format!("asked: {prompt}\nanswered: {text}").replace('\t', "    "),
         Happening::Warning { message } => format!("warning: {message}"),
         Happening::Stop { reason, message } => match reason {
             Ending::Failed => format!("failed: {message}"),
@@ -108,6 +109,9 @@ mod tests {
         assert_eq!(text, "step 12  loss 2.3457  lr 1.00e-4  norm 0.500  310 tok/s  batch 4x8  78 °C");
         let event = |what| describe(&TrainLine::Event(TrainEvent { what, step: 7, time: 0.0 }));
         assert_eq!(event(Happening::Pause { reason: Reason::Heat, temp_c: Some(88.0) }), "waits (heat)  88 °C");
+        let (prompt, text) = ("say\t3".into(), "a\tb".into());
+        let sample = Happening::Sample { prompt, text, tokens: 2 };
+        assert_eq!(event(sample), "asked: say    3\nanswered: a    b");
         let epoch = Happening::Epoch { epochs: 1, examples: 5, over_long: 2, bad: 0 };
         assert_eq!(event(epoch), "the data was read once: 5 examples, 2 longer than a sequence");
     }

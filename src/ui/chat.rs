@@ -189,7 +189,7 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>, 
         let below = app.keymap.short(Action::ChatEnd).map_or(String::new(), |key| format!(", {key} goes to the end"));
         corner(&format!("{} of {}{below}", seen.1 + 1, count_all), theme.dim, area, frame);
     }
-    Drawn { top, rows: inner.height, at_end, seen: (seen.0, seen.1 + 1) }
+    Drawn { top, rows: inner.height, at_end, seen: (seen.0, seen.1 + 1), ..Drawn::default() }
 }
 
 /// Who says it; at the right, which branch it is and what it took.
@@ -239,7 +239,9 @@ fn foot(app: &App, theme: &Theme, id: NodeId, node: &Node) -> Option<Line<'stati
         Some(End::Done(_)) => return None,
         None => {
             let Some(running) = app.running.as_ref().filter(|running| running.node == id) else {
-                let cut_off = node.role == Role::Assistant;
+                // What a recording has not come to yet was not cut off.
+                let played = app.replay.as_ref().is_some_and(|replay| !replay.transport().at_end);
+                let cut_off = node.role == Role::Assistant && !(played && app.chat.last_answer() == Some(id));
                 return cut_off.then(|| Line::styled("■ cut off: the program was ended", theme.dim));
             };
             let words = match (running.stopping, running.prefill) {
@@ -257,25 +259,31 @@ fn foot(app: &App, theme: &Theme, id: NodeId, node: &Node) -> Option<Line<'stati
 /// An empty chat says what can be done.
 fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     let key = |action: Action| app.keymap.short(action).unwrap_or_default();
+    let columns = usize::from(area.width).saturating_sub(4);
     let mut lines = vec![Line::styled("bit-axon", theme.accent)];
     match &app.model {
         Model::Opening(what) => lines.push(Line::styled(format!("Opening {}…", clean(what)), theme.dim)),
         Model::Gone(why) => {
             let pieces: [Piece; 1] = [(clean(why).into_owned(), theme.bad)];
-            lines.extend(wrap(&pieces, usize::from(area.width).saturating_sub(4), &[], &[]));
+            lines.extend(wrap(&pieces, columns, &[], &[]));
         }
         Model::Ready(opened) => {
             let i = &opened.info;
             let moe = i.experts.iter().filter(|e| **e > 0).count();
             let label = if opened.label.is_empty() { String::new() } else { format!(", {}", opened.label) };
             lines.push(Line::styled(format!("{}{label}", clean(&i.name)), theme.strong));
-            let size = format!(
-                "{} parameters, {} used for a token; {} layers, {moe} with experts",
-                count(i.total_parameters as usize),
-                count(i.active_parameters as usize),
-                i.layers.len()
-            );
-            lines.push(Line::styled(size, theme.dim));
+            let (all, used) = (count(i.total_parameters as usize), count(i.active_parameters as usize));
+            let layers = format!("{} layers, {moe} with experts", i.layers.len());
+            // A trace does not say how large its model was.
+            let known = i.total_parameters > 0;
+            let parameters = known.then(|| format!("{all} parameters, {used} used for a token")).into_iter();
+            let mut size: Vec<String> = parameters.chain([layers]).collect();
+            if width(&size.join("; ")) <= columns {
+                size = vec![size.join("; ")];
+            }
+            // Where few lines are seen, the keys are wanted more.
+            let size = size.into_iter().filter(|_| area.height > 8);
+            lines.extend(size.map(|words| Line::styled(words, theme.dim)));
         }
     }
     if app.sessions.opening.is_some() {
@@ -306,10 +314,8 @@ fn welcome(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) {
     .into_iter()
     .filter(|_| asking)
     {
-        lines.push(Line::from(vec![
-            Span::styled(format!("{:>8}  ", key(action)), theme.user),
-            Span::styled(what, theme.dim),
-        ]));
+        let name = Span::styled(format!("{:>9}  ", key(action)), theme.user);
+        lines.extend(wrap(&[(what.to_owned(), theme.dim)], columns, &[name], &[Span::raw(" ".repeat(11))]));
     }
     let area = Rect { x: area.x + 2, width: area.width.saturating_sub(4), ..area };
     let y = area.height.saturating_sub(lines.len() as u16) / 3;

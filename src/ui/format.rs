@@ -43,6 +43,8 @@ pub(super) fn rate(r: f64) -> String {
 
 /// A share of 0 to 1 in three columns: `.42`, `1.0`.
 pub(super) fn share(x: f64) -> String {
+    // A sum of nothing is negative zero.
+    let x = x.max(0.0) + 0.0;
     if x >= 0.995 { "1.0".into() } else { format!("{x:.2}")[1..].to_owned() }
 }
 
@@ -75,7 +77,7 @@ mod tests {
         );
         assert_eq!([count(999), count(4096), count(65536), count(7_700_000)], ["999", "4.1K", "65K", "7.7M"]);
         assert_eq!([seconds(0.085), seconds(1.25), seconds(61.0)], ["85 ms", "1.25 s", "61 s"]);
-        assert_eq!([share(0.42), share(0.999), share(0.0)], [".42", "1.0", ".00"]);
+        assert_eq!([share(0.42), share(0.999), share(0.0), share(-0.0)], [".42", "1.0", ".00", ".00"]);
         for i in 0..=100 {
             let (bar, rest) = bar(f64::from(i) / 100.0, 7);
             assert_eq!(bar.chars().count() + rest.chars().count(), 7, "{i}");

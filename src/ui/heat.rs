@@ -19,7 +19,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::format::{count, level};
-use super::text::{clean, one_line, width, wrap};
+use super::routing::tokens;
+use super::text::{clean, cut, one_line, width, wrap};
 use super::theme::Theme;
 use super::{corner, pane, put};
 use crate::app::heat::{Heat, STEP_S, Sensed};
@@ -42,9 +43,9 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     }
     let columns = usize::from(inner.width);
     let rows = usize::from(inner.height);
-    let mut top = figures(&heat.newest, app.heat_limits, theme, columns);
     let mut below = policy(&heat.newest, theme);
     below.push(in_flight(app, theme));
+    let mut top = figures(&heat.newest, app.heat_limits, theme, columns, rows.saturating_sub(below.len()));
     // Where there is little room, the chart is worth more than words.
     if !heat.steps.is_empty() && rows < top.len() + below.len() + usize::from(CHART_ROWS) {
         top.truncate(rows.saturating_sub(1 + usize::from(CHART_ROWS)).max(1));
@@ -82,7 +83,7 @@ pub(super) fn rows_liked(app: &App, columns: u16) -> i32 {
 }
 
 /// What is sensed now, or why nothing is.
-fn figures(newest: &Sensed, limits: HeatLimits, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+fn figures(newest: &Sensed, limits: HeatLimits, theme: &Theme, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let said = |text: &str, style: Style| wrap(&[(clean(text).into_owned(), style)], columns.max(1), &[], &[]);
     let mut figures = Vec::new();
     let mut lines = match &newest.sensor {
@@ -90,6 +91,15 @@ fn figures(newest: &Sensed, limits: HeatLimits, theme: &Theme, columns: usize) -
         SensorState::NoSensor { reason } => {
             let mut lines = said("No temperature sensor here:", theme.dim);
             lines.extend(said(reason, theme.dim));
+            // Where there is no room for all, why there is none says that there is none.
+            if lines.len() > rows {
+                lines.remove(0);
+                let more = lines.len() > rows;
+                lines.truncate(rows);
+                if let Some(last) = lines.last_mut().filter(|_| more) {
+                    *last = Line::styled(cut(&format!("{} …", last.to_string().trim_end()), columns), theme.dim);
+                }
+            }
             lines
         }
         SensorState::Problem { problem, .. } => said(&format!("The sensor gives nothing: {problem}"), theme.warn),
@@ -143,7 +153,7 @@ fn of_supply(supply: PowerSupply, theme: &Theme) -> (String, Style) {
 }
 
 /// Figures one after another, as many to a line as fit.
-fn flow(figures: Vec<(String, Style)>, columns: usize) -> Vec<Line<'static>> {
+pub(super) fn flow(figures: Vec<(String, Style)>, columns: usize) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
     let mut used = usize::MAX;
     for (text, style) in figures {
@@ -182,7 +192,7 @@ fn policy(newest: &Sensed, theme: &Theme) -> Vec<Line<'static>> {
 fn in_flight(app: &App, theme: &Theme) -> Line<'static> {
     match (app.shown.prefill, app.shown.answering.is_some()) {
         (Some((done, total)), _) => Line::styled(format!("reading {done} of {total} tokens"), theme.dim),
-        (None, true) => Line::styled(format!("{} tokens in flight", app.shown.tokens), theme.dim),
+        (None, true) => Line::styled(format!("{} in flight", tokens(app.shown.tokens as u64)), theme.dim),
         (None, false) => Line::styled("nothing in flight", theme.dim),
     }
 }

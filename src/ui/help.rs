@@ -2,7 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
-use super::text::{cut, width};
+use super::text::{cut, width, wrap};
 use super::theme::Theme;
 use crate::app::action::{ACTIONS, Context};
 use crate::app::keymap::Keymap;
@@ -32,10 +32,9 @@ pub(super) fn lines(keymap: &Keymap, theme: &Theme, columns: usize) -> Vec<Line<
             }
             let keys = cut(&keys.join(" "), keys_width);
             let gap = " ".repeat(keys_width - width(&keys) + 2);
-            lines.push(Line::from(vec![
-                Span::styled(keys + &gap, theme.user),
-                Span::styled(cut(info.about, columns.saturating_sub(keys_width + 2)), theme.text),
-            ]));
+            let about = [(info.about.to_owned(), theme.text)];
+            let below = [Span::raw(" ".repeat(keys_width + 2))];
+            lines.extend(wrap(&about, columns, &[Span::styled(keys + &gap, theme.user)], &below));
         }
     }
     lines

@@ -16,13 +16,11 @@
 
 use ratatui::layout::Rect;
 
-use crate::app::state::{App, Pane, View};
+use crate::app::state::{App, LEAST_CHAT, LEAST_SIDE, Pane, SIDE_BY_SIDE, View};
 use crate::ui::text::width;
 
 /// Columns and rows below which nothing sensible can be shown.
 pub const SMALLEST: (u16, u16) = (40, 12);
-/// Columns and rows from which panes stand side by side.
-const SIDE_BY_SIDE: (u16, u16) = (80, 16);
 /// Rows of the prompt, frame included: as many as its text needs, within these.
 const PROMPT_ROWS: (u16, u16) = (3, 10);
 
@@ -100,7 +98,7 @@ fn columns(app: &App, area: Rect) -> Vec<(Pane, Rect)> {
         return chat_and_prompt(app, area);
     }
     let wanted = area.width * app.panes.chat_percent / 100;
-    let chat_width = wanted.clamp(40, area.width - 30);
+    let chat_width = wanted.clamp(LEAST_CHAT as u16, area.width - LEAST_SIDE as u16);
     let mut panes = chat_and_prompt(app, Rect { width: chat_width, ..area });
     let column = Rect { x: area.x + chat_width, width: area.width - chat_width, ..area };
     let mut y = column.y;

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::format::{bar, bytes, count, level};
+use super::text::width;
 use super::theme::Theme;
 use super::{corner, pane, put};
 use crate::app::state::{App, Pane};
@@ -59,17 +60,10 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         lines.push(row("machine", machine.used, machine.total));
     }
     if !opened.needs.is_empty() {
-        let mut spans = vec![Span::styled(format!("{:<NAME$}", "needs"), theme.dim)];
-        for (context, need) in &opened.needs {
-            let over = opened.budget > 0 && *need > opened.budget;
-            let style = if over { theme.bad } else { theme.text };
-            spans.push(Span::styled(format!(" {} ", count_k(*context)), theme.dim));
-            spans.push(Span::styled(format!("{} ", bytes(*need).replace("iB", "").replace(' ', "")), style));
-        }
-        lines.push(Line::from(spans));
+        lines.extend(needs(&opened.needs, opened.budget, theme, usize::from(inner.width)));
     }
     // What is least wanted leaves first.
-    for unwanted in [5, 2, 4, 3] {
+    for unwanted in [5, 2, 4, 3, 2] {
         if lines.len() > usize::from(inner.height) && unwanted < lines.len() {
             lines.remove(unwanted);
         }
@@ -77,6 +71,37 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     for (at, line) in lines.iter().enumerate() {
         put(frame, inner, at as u16, line);
     }
+}
+
+/// What longer contexts would need, on one line if there is room.
+fn needs(needs: &[(usize, u64)], budget: u64, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+    let needs: Vec<(String, String, bool)> = needs
+        .iter()
+        .map(|(context, need)| {
+            let short = bytes(*need).replace("iB", "").replace(' ', "");
+            (format!("{} ", count_k(*context)), short, budget > 0 && *need > budget)
+        })
+        .collect();
+    let words: usize = needs.iter().map(|(context, need, _)| width(context) + width(need)).sum();
+    // In line with the figures above, else as close together as can be read.
+    let roomy = NAME + 1 + words + 2 * needs.len() <= columns + 2;
+    let (name, gap) = if roomy { (NAME + 1, 2) } else { (6, 1) };
+    let mut lines = vec![Line::styled(format!("{:<name$}", "needs"), theme.dim)];
+    let mut used = name;
+    for (context, need, over) in needs {
+        let wide = width(&context) + width(&need);
+        if used + wide > columns && used > name {
+            lines.push(Line::raw(" ".repeat(name)));
+            used = name;
+        }
+        used += wide + gap;
+        if let Some(line) = lines.last_mut() {
+            line.spans.push(Span::styled(context, theme.dim));
+            line.spans.push(Span::styled(need, if over { theme.bad } else { theme.text }));
+            line.spans.push(Span::raw(" ".repeat(gap)));
+        }
+    }
+    lines
 }
 
 /// A recording without the engine's state: what it says of process and machine, if anything.

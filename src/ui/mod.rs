@@ -88,7 +88,7 @@ impl Screen {
             transport::draw(app, replay, theme, line, frame);
         }
         status::draw(app, theme, screen.status, frame);
-        overlay::draw(app, theme, area, frame);
+        drawn.help_end = overlay::draw(app, theme, area, frame);
         if theme.ascii {
             ascii::fold(frame.buffer_mut());
         }
@@ -115,7 +115,7 @@ fn pane(theme: &Theme, title: &str, focused: bool, area: Rect, frame: &mut Frame
     let set = if theme.ascii { ASCII_BORDER } else { border::ROUNDED };
     let block = Block::bordered().border_set(set).border_style(line).title(Line::from(vec![
         Span::raw(" "),
-        Span::styled(title.to_owned(), name),
+        Span::styled(text::cut(title, usize::from(area.width).saturating_sub(4)), name),
         Span::raw(" "),
     ]));
     let inner = block.inner(area);

@@ -22,7 +22,8 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let inner = pane(theme, title, focused, area, frame);
     let s = &app.sampling;
     if app.replay.is_none() {
-        corner(&format!("temperature {:.2}", s.temperature), theme.dim, area, frame);
+        let system = if app.chat.system.is_empty() { "" } else { "system prompt, " };
+        corner(&format!("{system}temperature {:.2}", s.temperature), theme.dim, area, frame);
     }
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     frame.render_widget(&app.prompt.area, inner);
@@ -51,26 +52,45 @@ pub(super) fn completions(app: &App, theme: &Theme, screen: &Split, frame: &mut 
         return;
     }
     let all = slash::completions(app);
-    let room = prompt.y.saturating_sub(screen.main.y).saturating_sub(1);
+    // Inside of the frame above.
+    let room = prompt.y.saturating_sub(screen.main.y).saturating_sub(2);
     let count = all.len().min(SHOWN).min(usize::from(room));
-    if count == 0 {
+    let rows = if all.is_empty() { room.min(1) } else { count as u16 };
+    let area = Rect { x: prompt.x + 1, y: prompt.y - 1 - rows, width: prompt.width - 2, height: rows };
+    let columns = usize::from(area.width);
+    if all.is_empty() {
+        if let Some(usage) = slash::usage(app).filter(|_| rows > 0) {
+            Clear.render(area, frame.buffer_mut());
+            put(
+                frame,
+                area,
+                0,
+                &Line::styled(cut(&format!(" {usage}"), columns.saturating_sub(1)), theme.background.patch(theme.dim)),
+            );
+        }
         return;
     }
-    let rows = count as u16;
-    let area = Rect { x: prompt.x + 1, y: prompt.y - rows, width: prompt.width - 2, height: rows };
     Clear.render(area, frame.buffer_mut());
-    let columns = usize::from(area.width);
+    if count < all.len() {
+        let words = format!(" {count} of {} ", all.len());
+        let x = (prompt.right() - 1).saturating_sub(width(&words) as u16 + 1);
+        frame.buffer_mut().set_string(x, prompt.y - 1, words, theme.dim);
+    }
     let names = all.iter().take(count).map(|c| width(&c.line)).max().unwrap_or(0).max(14);
     let take = app.keymap.short(Action::Complete).unwrap_or_default();
     for (row, completion) in all.iter().take(count).enumerate() {
         let style = if row == 0 { theme.selection } else { theme.background.patch(theme.text) };
-        let about = if row == 0 { format!("{}  {take}", completion.about) } else { completion.about.clone() };
+        let about = cut(&completion.about, columns.saturating_sub(names + 5 + width(&take)));
         let line = Line::from(vec![
             Span::styled(format!(" {:<names$}  ", completion.line), style),
-            Span::styled(cut(&about, columns.saturating_sub(names + 4)), if row == 0 { style } else { theme.dim }),
+            Span::styled(about, if row == 0 { style } else { theme.dim }),
         ]);
         let here = Rect { y: area.y + row as u16, height: 1, ..area };
         frame.buffer_mut().set_style(here, style);
         put(frame, here, 0, &line);
+        if row == 0 {
+            let x = here.right().saturating_sub(width(&take) as u16 + 1);
+            frame.buffer_mut().set_string(x, here.y, &take, style);
+        }
     }
 }

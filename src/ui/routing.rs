@@ -6,8 +6,9 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::format::{level, share};
+use super::format::{count, level, share};
 use super::routing_pairs;
+use super::text::width;
 use super::theme::Theme;
 use super::{corner, pane, put};
 use crate::app::routing::{LayerLoad, Load};
@@ -27,8 +28,10 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
         return;
     }
     let map = Rect { height: inner.height.saturating_sub(1), ..inner };
-    heatmap(app, theme, &app.shown.load, map, frame.buffer_mut(), focused);
-    put(frame, inner, inner.height - 1, &summary(&app.shown.load, theme));
+    let load = &app.shown.load;
+    let scale = scale(app, &[load]);
+    heatmap(app, theme, load, scale, map, frame.buffer_mut(), focused);
+    put(frame, inner, inner.height - 1, &summary(load, scale, theme, usize::from(inner.width)));
 }
 
 /// Says why there is nothing to draw, if so.
@@ -61,23 +64,71 @@ pub(super) fn tokens(count: u64) -> String {
     format!("{count} token{}", if count == 1 { "" } else { "s" })
 }
 
-/// Tokens counted, dead experts, and how even the load is.
-pub(super) fn summary(load: &Load, theme: &Theme) -> Line<'static> {
+/// Tokens counted, how even the load is, dead experts, and what a full cell stands for: in as many words
+/// as there is room for.
+pub(super) fn summary(load: &Load, scale: f64, theme: &Theme, columns: usize) -> Line<'static> {
     let dead: usize = load.layers.iter().map(|l| l.dead().count()).sum();
     let layers = load.layers.len().max(1) as f64;
     let balance = load.layers.iter().map(LayerLoad::balance).sum::<f64>() / layers;
-    Line::from(vec![
-        Span::styled(tokens(load.tokens()), theme.dim),
-        Span::styled(format!("  balance {}", share(balance)), theme.dim),
-        Span::styled(format!("  {dead} dead"), if dead > 0 { theme.warn } else { theme.dim }),
-    ])
+    let (all, few) = (tokens(load.tokens()), format!("{} tok", count(load.tokens() as usize)));
+    let balance = format!("balance {}", share(balance));
+    let full = if scale < 1.0 { format!("█ = 1/{:.0}", scale.recip()) } else { "█ = 1".to_owned() };
+    let dead_style = if dead > 0 { theme.warn } else { theme.dim };
+    let dead = format!("{dead} dead");
+    let ways: [(Vec<&str>, usize); 4] = [
+        (vec![&all, &balance, &dead, &full], 2),
+        (vec![&all, &balance, &dead], 2),
+        (vec![&few, &balance, &dead], 2),
+        (vec![&few, &balance, &dead], 1),
+    ];
+    let fits = |(words, gap): &&(Vec<&str>, usize)| {
+        words.iter().map(|word| width(word)).sum::<usize>() + gap * (words.len() - 1) <= columns
+    };
+    // Where nothing was counted no cell stands for anything.
+    let skip = usize::from(load.tokens() == 0);
+    let (words, gap) = ways[skip..].iter().find(fits).unwrap_or(&ways[3]);
+    let mut spans = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        if at > 0 {
+            spans.push(Span::raw(" ".repeat(*gap)));
+        }
+        spans.push(Span::styled((*word).to_owned(), if at == 2 { dead_style } else { theme.dim }));
+    }
+    Line::from(spans)
 }
 
-/// A row a layer, a cell an expert. The scale steps by doubling, so that cells seldom change colour
-/// all at once.
-pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &mut Buffer, cursor: bool) {
+/// What a full cell stands for, the same for all these loads. It steps by doubling, so that cells seldom
+/// change colour all at once.
+pub(super) fn scale(app: &App, loads: &[&Load]) -> f64 {
+    let largest = |load: &&Load| match app.look.measure {
+        Measure::Together => load.layers.get(app.look.cursor.0).map_or(0.0, routing_pairs::largest),
+        measure => {
+            load.layers.iter().flat_map(|l| (0..l.chosen.len()).map(move |e| value(l, e, measure))).fold(0.0, f64::max)
+        }
+    };
+    let largest = loads.iter().map(largest).fold(0.0, f64::max);
+    [0.0625, 0.125, 0.25, 0.5].into_iter().find(|s| largest <= *s).unwrap_or(1.0)
+}
+
+fn value(layer: &LayerLoad, expert: usize, measure: Measure) -> f64 {
+    match measure {
+        Measure::Choices => layer.share(expert),
+        _ => layer.mean_weight(expert),
+    }
+}
+
+/// A row a layer, a cell an expert, full at `scale`.
+pub(super) fn heatmap(
+    app: &App,
+    theme: &Theme,
+    load: &Load,
+    scale: f64,
+    area: Rect,
+    buffer: &mut Buffer,
+    cursor: bool,
+) {
     if app.look.measure == Measure::Together {
-        return routing_pairs::draw(app, theme, load, area, buffer, cursor);
+        return routing_pairs::draw(app, theme, load, scale, area, buffer, cursor);
     }
     let experts = load.experts().max(1) as u16;
     let room = area.width.saturating_sub(LABEL + FIGURES);
@@ -89,13 +140,6 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
     let first = (app.look.cursor.1 as u16).saturating_sub(shown.saturating_sub(1));
     let rows = usize::from(area.height.saturating_sub(1));
     let top = app.look.cursor.0.saturating_sub(rows.saturating_sub(1)).min(load.layers.len().saturating_sub(rows));
-    let value = |layer: &LayerLoad, expert: usize| match app.look.measure {
-        Measure::Choices => layer.share(expert),
-        _ => layer.mean_weight(expert),
-    };
-    let largest = load.layers.iter().flat_map(|l| (0..l.chosen.len()).map(move |e| value(l, e))).fold(0.0, f64::max);
-    let scale = [0.0625, 0.125, 0.25, 0.5].into_iter().find(|s| largest <= *s).unwrap_or(1.0);
-
     buffer.set_string(area.x, area.y, "layer", theme.dim);
     for i in 0..shown {
         if cell > 1 || i % 4 == 0 {
@@ -118,7 +162,7 @@ pub(super) fn heatmap(app: &App, theme: &Theme, load: &Load, area: Rect, buffer:
             if expert >= layer.chosen.len() {
                 break;
             }
-            let v = value(layer, expert) / scale;
+            let v = value(layer, expert, app.look.measure) / scale;
             let (mark, style): (&str, Style) = if altered.mute.contains(&expert) {
                 ("×", theme.muted)
             } else if dead.contains(&expert) {

@@ -7,13 +7,13 @@ use ratatui::style::Modifier;
 use super::format::level;
 use super::routing::heat;
 use super::theme::Theme;
-use crate::app::routing::Load;
+use crate::app::routing::{LayerLoad, Load};
 use crate::app::state::App;
 
 /// Columns of an expert's number.
 const LABEL: u16 = 7;
 
-pub(super) fn draw(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &mut Buffer, cursor: bool) {
+pub(super) fn draw(app: &App, theme: &Theme, load: &Load, scale: f64, area: Rect, buffer: &mut Buffer, cursor: bool) {
     let Some(layer) = load.layers.get(app.look.cursor.0) else { return };
     let experts = layer.chosen.len().max(1) as u16;
     let at = app.look.cursor.1 as u16;
@@ -32,15 +32,13 @@ pub(super) fn draw(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &m
         }
     }
     let value = |a: u16, b: u16| layer.together(usize::from(a), usize::from(b));
-    let pairs = (0..experts).flat_map(|a| (a + 1..experts).map(move |b| (a, b)));
-    let largest = pairs.map(|(a, b)| value(a, b)).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     for row in 0..rows {
         let (expert, y) = (top + row, area.y + 1 + row);
         let here = cursor && expert == at;
         buffer.set_string(area.x, y, format!("{expert:>5}"), if here { theme.accent } else { theme.dim });
         for i in 0..columns {
             let other = left + i;
-            let v = value(expert, other) / largest;
+            let v = value(expert, other) / scale;
             let (mark, style) = match v {
                 _ if other == expert => ("–", theme.faint),
                 v if v < 0.0625 => (level(v), theme.faint),
@@ -51,4 +49,11 @@ pub(super) fn draw(app: &App, theme: &Theme, load: &Load, area: Rect, buffer: &m
             buffer.set_string(area.x + LABEL + i * cell, y, mark.repeat(wide), style);
         }
     }
+}
+
+/// How often the two that are chosen together most are.
+pub(super) fn largest(layer: &LayerLoad) -> f64 {
+    let experts = layer.chosen.len();
+    let pairs = (0..experts).flat_map(|a| (a + 1..experts).map(move |b| (a, b)));
+    pairs.map(|(a, b)| layer.together(a, b)).fold(0.0, f64::max)
 }

@@ -13,7 +13,8 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::format::{bar, share};
-use super::routing::{drawable, has_keys, heatmap, measure_name, scope_name, summary, tokens};
+use super::heat::flow;
+use super::routing::{drawable, has_keys, heatmap, measure_name, scale, scope_name, summary, tokens};
 use super::text::{clean, cut, one_line, width};
 use super::theme::Theme;
 use super::{pane, put};
@@ -31,8 +32,15 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     }
     let narrow = area.width < 80;
     let details = if narrow { area.width } else { DETAILS.min(area.width / 2) };
+    let keys = keys_line(app).split("  ").map(|key| (key.to_owned(), theme.dim)).collect();
+    let keys = flow(keys, usize::from(if narrow { area.width } else { area.width - details }).saturating_sub(4));
+    // The names of the experts, a row a layer, the summary.
+    let needed = app.shown.load.layers.len().min(500) as u16 + 2;
     let (map_area, details_area) = if narrow {
-        let rows = (area.height * 3 / 5).max(6).min(area.height);
+        // Where both have room the details keep some; else the map comes first.
+        let most = if area.height < 20 { area.height } else { area.height - 8 };
+        let rows = (needed + 2 + keys.len() as u16).clamp(6, most);
+        let rows = if area.height - rows < 3 { area.height } else { rows };
         let map = Rect { height: rows, ..area };
         (map, Rect { y: map.bottom(), height: area.height - rows, ..area })
     } else {
@@ -43,11 +51,16 @@ pub(super) fn draw(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>) 
     let inner = pane(theme, &title, has_keys(app), map_area, frame);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     if drawable(app, theme, inner, frame) {
-        let map = Rect { height: inner.height.saturating_sub(2), ..inner };
-        heatmap(app, theme, &app.shown.load, map, frame.buffer_mut(), true);
-        put(frame, inner, inner.height - 2, &summary(&app.shown.load, theme));
-        let keys = keys_line(app);
-        put(frame, inner, inner.height - 1, &Line::styled(cut(keys, usize::from(inner.width)), theme.dim));
+        let load = &app.shown.load;
+        // The layers come before the keys.
+        let keys_rows = (keys.len() as u16).min(inner.height.saturating_sub(needed));
+        let map = Rect { height: inner.height - 1 - keys_rows, ..inner };
+        let scale = scale(app, &[load]);
+        heatmap(app, theme, load, scale, map, frame.buffer_mut(), true);
+        put(frame, inner, map.height, &summary(load, scale, theme, usize::from(inner.width)));
+        for (row, line) in keys.iter().take(usize::from(keys_rows)).enumerate() {
+            put(frame, inner, map.height + 1 + row as u16, line);
+        }
     }
     if details_area.height > 2 {
         draw_details(app, theme, details_area, frame);
@@ -149,6 +162,8 @@ fn compared(app: &App, theme: &Theme, (name, other): (&str, &Load), area: Rect, 
         let left = Rect { height: rows / 2, ..area };
         (left, Rect { y: left.bottom(), height: rows - rows / 2, ..left })
     };
+    // One scale for both, or their heights would say nothing.
+    let scale = scale(app, &[&app.shown.load, other]);
     for (title, load, area, cursor) in
         [(app.shown.name.as_str(), &app.shown.load, left, true), (name, other, right, false)]
     {
@@ -159,8 +174,8 @@ fn compared(app: &App, theme: &Theme, (name, other): (&str, &Load), area: Rect, 
         let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
         if inner.height > 2 {
             let map = Rect { height: inner.height - 1, ..inner };
-            heatmap(app, theme, load, map, frame.buffer_mut(), cursor);
-            put(frame, inner, inner.height - 1, &summary(load, theme));
+            heatmap(app, theme, load, scale, map, frame.buffer_mut(), cursor);
+            put(frame, inner, inner.height - 1, &summary(load, scale, theme, usize::from(inner.width)));
         }
     }
     let below = Rect { y: area.y + rows, height: area.height - rows, ..area };

@@ -99,7 +99,10 @@ fn figures(app: &App) -> Vec<String> {
 fn keys_now(app: &App) -> Vec<(String, &'static str)> {
     let key = |action: Action, what| app.keymap.short(action).map(|key| (key, what));
     let mut keys = Vec::new();
-    if app.running.is_some() {
+    if app.walk.is_some() && app.view == View::Workbench && app.focus == Pane::Chat {
+        keys.push(key(Action::Escape, "back"));
+        keys.push(key(Action::ForkHere, "fork").filter(|_| app.replay.is_none()));
+    } else if app.running.is_some() {
         keys.push(key(Action::Escape, "stop"));
     }
     keys.extend([key(Action::Help, "help"), key(Action::Palette, "palette")]);
@@ -146,8 +149,11 @@ pub(super) fn banner(app: &App, theme: &Theme, area: Rect, frame: &mut Frame<'_>
     frame.buffer_mut().set_style(area, theme.banner);
     let undo = app.keymap.short(Action::Unalter).filter(|_| app.replay.is_none());
     let undo = undo.map_or(String::new(), |key| format!("  {key} undoes it "));
-    let room = usize::from(area.width).saturating_sub(width(&undo));
-    let words = cut(&format!(" routing altered: {}", describe(&app.alterations)), room);
+    let words = format!(" routing altered: {}", describe(&app.alterations));
+    // What is altered comes first: the key is in the help too.
+    let room = usize::from(area.width);
+    let undo = if width(&words) > room.saturating_sub(width(&undo)) && room < 60 { String::new() } else { undo };
+    let words = cut(&words, room.saturating_sub(width(&undo)));
     put(frame, area, 0, &Line::styled(words, theme.banner));
     let at = Rect { x: area.right().saturating_sub(width(&undo) as u16), width: width(&undo) as u16, ..area };
     if at.x > area.x + 20 {

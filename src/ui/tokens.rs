@@ -114,7 +114,7 @@ fn alternatives(
         // A trace does not say how likely its tokens were.
         let known = !p.is_nan();
         let percent = if known { format!(" {:>6.2}% ", p * 100.0) } else { "       ? ".to_owned() };
-        let (filled, rest) = bar(if known { f64::from(p) } else { 0.0 }, columns.saturating_sub(34).min(30));
+        let (filled, rest) = bar(if known { f64::from(p) } else { 0.0 }, columns.saturating_sub(35).min(30));
         let style = if chosen { theme.selection } else { theme.text };
         let line = Line::from(vec![
             Span::styled(mark, theme.accent),
@@ -129,6 +129,7 @@ fn alternatives(
     let words = match (forks, side > 0 || token.routing.is_empty()) {
         (Some(true), _) => "taken over from the answer that was forked",
         (Some(false), true) => "enter forks here with the chosen one",
+        (Some(false), false) if columns < 54 => "enter forks here, e lists the experts",
         (Some(false), false) => "enter forks here with the chosen one, e lists the experts",
         (None, true) => "",
         (None, false) => "e lists the experts",

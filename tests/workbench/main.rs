@@ -7,5 +7,6 @@ mod random;
 mod replay;
 mod routing;
 mod screens;
+mod seen;
 mod sessions;
 mod training;

@@ -104,6 +104,34 @@ fn it_plays_at_its_own_pace_and_stops_at_the_end() {
 }
 
 #[test]
+fn an_answer_that_is_being_played_was_not_cut_off() {
+    let mut driver = paused("start", 120, 36);
+    driver.keys(".....");
+    assert!(last(&driver).starts_with("A **ring**") && !driver.text().contains("cut off"), "{}", driver.text());
+    assert!(driver.app.notice.is_none(), "what was said at the start leaves with the first key");
+    // One that the recording ends in was.
+    let mut recording = recording();
+    recording.moments.truncate(8);
+    let from = Some("end".parse::<Place>().unwrap());
+    let mut driver = Driver::replaying(recording, Start { paused: true, from, ..Start::default() }, 120, 36);
+    driver.wait(1.0);
+    assert!(driver.text().contains("cut off"), "{}", driver.text());
+}
+
+#[test]
+fn a_trace_is_no_model_of_no_parameters() {
+    let mut recording = recording();
+    let size_unknown = ModelInfo { total_parameters: 0, active_parameters: 0, ..info() };
+    recording.moments[0].what = What::Model { info: Box::new(size_unknown), label: "a trace".into() };
+    let mut driver = Driver::replaying(recording, Start { paused: true, ..Start::default() }, 120, 36);
+    let text = driver.text();
+    assert!(!text.contains("0 parameters") && text.contains("12 layers, 8 with experts"), "{text}");
+    driver.keys("...");
+    driver.wait(1.0);
+    assert!(driver.text().contains(" 1 token in flight"), "{}", driver.text());
+}
+
+#[test]
 fn keys_step_seek_and_change_the_speed() {
     let mut driver = paused("start", 120, 36);
     driver.keys("].....");
@@ -146,8 +174,7 @@ fn a_loop_rests_and_begins_again() {
 #[test]
 fn what_needs_a_model_says_so() {
     let mut driver = paused("end", 120, 36);
-    for keys in ["<ctrl-r>", "<alt-e>", "<alt-u>", "<f4>", "<alt-n>", "<ctrl-t><enter><esc>"] {
-        driver.app.notice = None;
+    for keys in ["<ctrl-r>", "<alt-e>", "<alt-u>", "<f4>", "<alt-n>", "<ctrl-t><enter>"] {
         driver.keys(keys);
         driver.app.prompt.set("");
         assert!(
@@ -159,7 +186,7 @@ fn what_needs_a_model_says_so() {
             "{keys}"
         );
     }
-    driver.keys("<tab>");
+    driver.keys("<esc><tab>");
     driver.send(Msg::Paste("hi there".into()));
     driver.app.notice = None;
     driver.keys("<enter>");

@@ -1,10 +1,10 @@
 //! One finished piece of Markdown that is no fenced code: paragraphs, headings, lists, quotes, tables.
 
-use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{Alignment, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::ui::text::{Piece, cut, width, wrap};
+use crate::ui::text::{Piece, width, wrap};
 use crate::ui::theme::Theme;
 
 /// Lays out the text in lines of at most `columns`, behind `indent` columns.
@@ -18,6 +18,7 @@ pub(super) fn render(text: &str, columns: usize, indent: usize, theme: &Theme) -
         styles: vec![theme.text],
         lists: Vec::new(),
         margin: if indent > 0 { vec![Span::raw(" ".repeat(indent))] } else { Vec::new() },
+        written: 0,
         item: None,
         table: None,
         link: None,
@@ -40,6 +41,8 @@ struct Writer<'a> {
     lists: Vec<Option<u64>>,
     /// What stands before every line: indents and quote marks.
     margin: Vec<Span<'static>>,
+    /// Spans of the margin of what was written last.
+    written: usize,
     /// The mark before the first line of an item.
     item: Option<String>,
     table: Option<Table>,
@@ -48,7 +51,9 @@ struct Writer<'a> {
 
 #[derive(Default)]
 struct Table {
-    rows: Vec<Vec<String>>,
+    /// Cells, each with its text in pieces.
+    rows: Vec<Vec<Vec<Piece>>>,
+    alignments: Vec<Alignment>,
     /// Rows before the rule.
     head: usize,
 }
@@ -62,8 +67,8 @@ impl Writer<'_> {
             Event::Code(code) => self.text(&code, Some(self.theme.code)),
             Event::InlineMath(math) | Event::DisplayMath(math) => self.text(&math, Some(self.theme.code)),
             Event::FootnoteReference(name) => self.text(&format!("[{name}]"), None),
-            Event::SoftBreak => self.text(" ", None),
-            Event::HardBreak => self.text("\n", None),
+            // Who ends a line in a chat means it: a verse, a list without marks, a prompt of several lines.
+            Event::SoftBreak | Event::HardBreak => self.text("\n", None),
             Event::Rule => {
                 let rule = "─".repeat(self.columns.min(40));
                 self.lines.push(Line::styled(rule, self.theme.faint));
@@ -113,7 +118,7 @@ impl Writer<'_> {
                 self.flush();
                 self.styles.push(self.theme.code);
             }
-            Tag::Table(_) => self.table = Some(Table::default()),
+            Tag::Table(alignments) => self.table = Some(Table { alignments, ..Table::default() }),
             Tag::TableHead | Tag::TableRow => {
                 if let Some(table) = &mut self.table {
                     table.rows.push(Vec::new());
@@ -121,12 +126,13 @@ impl Writer<'_> {
             }
             Tag::TableCell => {
                 if let Some(row) = self.table.as_mut().and_then(|table| table.rows.last_mut()) {
-                    row.push(String::new());
+                    row.push(Vec::new());
                 }
             }
             Tag::Paragraph if !self.lines.is_empty() && self.item.is_none() => {
                 self.flush();
-                self.lines.push(Line::from(self.margin.clone()));
+                // Between a quote and what it quotes itself, the inner one has not begun yet.
+                self.lines.push(Line::from(self.margin[..self.written.min(self.margin.len())].to_vec()));
             }
             _ => {}
         }
@@ -175,12 +181,9 @@ impl Writer<'_> {
     }
 
     fn text(&mut self, text: &str, style: Option<Style>) {
-        if let Some(cell) = self.table.as_mut().and_then(|t| t.rows.last_mut()).and_then(|row| row.last_mut()) {
-            cell.push_str(text);
-            return;
-        }
         let style = style.unwrap_or(*self.styles.last().unwrap_or(&self.theme.text));
-        self.pieces.push((text.to_owned(), style));
+        let cell = self.table.as_mut().and_then(|t| t.rows.last_mut()).and_then(|row| row.last_mut());
+        cell.unwrap_or(&mut self.pieces).push((text.to_owned(), style));
     }
 
     /// Writes the paragraph that was read.
@@ -198,35 +201,28 @@ impl Writer<'_> {
             first.push(Span::styled(mark, self.theme.accent));
         }
         self.lines.extend(wrap(&pieces, self.columns, &first, &self.margin));
+        self.written = self.margin.len();
     }
 
-    /// Columns as wide as their widest cell; where that is too wide, the widest are cut.
+    /// Columns as wide as their widest cell; where that is too wide, the cells of the widest are wrapped.
     fn write_table(&mut self) {
         let Some(table) = self.table.take() else { return };
         let count = table.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let wide = |cell: &[Piece]| cell.iter().map(|(text, _)| width(text)).sum::<usize>();
         let mut widths = vec![1usize; count];
         for row in &table.rows {
             for (w, cell) in widths.iter_mut().zip(row) {
-                *w = (*w).max(width(cell));
+                *w = (*w).max(wide(cell));
             }
         }
-        let room = self.columns.saturating_sub(3 * count.saturating_sub(1));
+        let taken: usize = self.margin.iter().map(|span| width(&span.content)).sum();
+        let room = self.columns.saturating_sub(taken + 3 * count.saturating_sub(1));
         while widths.iter().sum::<usize>() > room {
-            let Some(widest) = widths.iter_mut().max().filter(|w| **w > 1) else { break };
+            let Some(widest) = widths.iter_mut().max().filter(|w| **w > 2) else { break };
             *widest -= 1;
         }
         for (at, row) in table.rows.iter().enumerate() {
-            let style = if at < table.head { self.theme.strong } else { self.theme.text };
-            let mut spans = self.margin.clone();
-            for (i, w) in widths.iter().enumerate() {
-                let cell = cut(row.get(i).map_or("", String::as_str), *w);
-                let gap = " ".repeat(w - width(&cell).min(*w));
-                if i > 0 {
-                    spans.push(Span::styled(" │ ", self.theme.faint));
-                }
-                spans.push(Span::styled(cell + &gap, style));
-            }
-            self.lines.push(Line::from(spans));
+            self.write_row(row, &widths, &table.alignments, at < table.head);
             if at + 1 == table.head {
                 let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
                 let mut spans = self.margin.clone();
@@ -234,5 +230,79 @@ impl Writer<'_> {
                 self.lines.push(Line::from(spans));
             }
         }
+    }
+
+    fn write_row(&mut self, row: &[Vec<Piece>], widths: &[usize], alignments: &[Alignment], head: bool) {
+        let cell = |(i, w): (usize, &usize)| {
+            let mut pieces = row.get(i).cloned().unwrap_or_default();
+            if head {
+                pieces.iter_mut().for_each(|(_, style)| *style = style.patch(self.theme.strong));
+            }
+            wrap(&pieces, *w, &[], &[])
+        };
+        let cells: Vec<Vec<Line<'static>>> = widths.iter().enumerate().map(cell).collect();
+        for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut spans = self.margin.clone();
+            for (i, (cell, w)) in cells.iter().zip(widths).enumerate() {
+                let text = cell.get(line).cloned().unwrap_or_default();
+                // A blank at which the line was broken is not part of what is aligned.
+                let seen = width(text.to_string().trim_end());
+                let gap = w.saturating_sub(seen);
+                let before = match alignments.get(i) {
+                    Some(Alignment::Right) => gap,
+                    Some(Alignment::Center) => gap / 2,
+                    _ => 0,
+                };
+                let after = w.saturating_sub(before + text.width());
+                if i > 0 {
+                    spans.push(Span::styled(" │ ", self.theme.faint));
+                }
+                spans.push(Span::raw(" ".repeat(before)));
+                spans.extend(text.spans);
+                spans.push(Span::raw(" ".repeat(after)));
+            }
+            self.lines.push(Line::from(spans));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::theme::Depth;
+
+    fn shown(text: &str, columns: usize) -> Vec<String> {
+        let theme = Theme::built_in("dark", Depth::True, false).unwrap();
+        render(text, columns, 0, &theme).iter().map(|line| line.to_string().trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn tables_are_aligned_and_nothing_of_a_cell_is_lost() {
+        let table = "| name | n | says |\n|:--|--:|:-:|\n| 漢字 | 1.5 | `a` |\n| b | 12.25 | one two three |";
+        let wide = [
+            "name │     n │     says",
+            "─────┼───────┼──────────────",
+            "漢字 │   1.5 │       a",
+            "b    │ 12.25 │ one two three",
+        ];
+        assert_eq!(shown(table, 40), wide);
+        let narrow = [
+            "name │     n │   says",
+            "─────┼───────┼─────────",
+            "漢字 │   1.5 │    a",
+            "b    │ 12.25 │ one two",
+            "     │       │  three",
+        ];
+        assert_eq!(shown(table, 23), narrow);
+    }
+
+    #[test]
+    fn a_quote_in_a_quote_begins_after_the_outer_one() {
+        assert_eq!(shown("> a\n>> b\n>\n> c", 20), ["▎ a", "▎", "▎ ▎ b", "▎", "▎ c"]);
+    }
+
+    #[test]
+    fn lines_end_where_they_were_ended() {
+        assert_eq!(shown("one\ntwo\n- a\n  b", 20), ["one", "two", "• a", "  b"]);
     }
 }
