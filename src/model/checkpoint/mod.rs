@@ -304,6 +304,8 @@ impl StoredFile {
             }
             copy_pieces();
         });
+        // Once more: reading the next piece brings some of the one before it back in.
+        tensors.iter().for_each(|t| self.contents.release(t.start, t.len));
         let starts = tensors.iter().map(|t| t.start).collect();
         let contents = Arc::new(Copied(copy.make_read_only()?));
         self.copy.get_or_init(|| Copy { contents, starts });
