@@ -50,6 +50,8 @@ pub struct Job {
     pub interrupted: Box<dyn Fn() -> bool>,
     /// The checkpoint to go on from.
     pub from: Option<(std::path::PathBuf, State)>,
+    /// The command that goes on with it after it has ended early, for people.
+    pub resume: String,
 }
 
 /// How a run ended.
@@ -67,7 +69,7 @@ pub struct Outcome {
 
 /// Trains until all steps are done or something ends it. `observer` hears every line of the metrics as it is written.
 pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
-    let Job { settings, folder, mut learner, output, model, identity, encoder, question, feed, held, .. } = job;
+    let Job { settings, folder, mut learner, output, model, identity, encoder, question, feed, held, resume, .. } = job;
     let state = match &job.from {
         Some((path, state)) => {
             checkpoint::restore(path, &mut *learner, &output)?;
@@ -94,6 +96,7 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
         ending: None,
         settings,
         folder,
+        resume,
         learner,
         output,
         identity,
@@ -126,6 +129,7 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
 pub(super) struct Run<'a> {
     pub(super) settings: Settings,
     pub(super) folder: RunFolder,
+    resume: String,
     pub(super) learner: Box<dyn Learner>,
     pub(super) output: Output,
     pub(super) identity: Identity,
@@ -208,7 +212,6 @@ impl Run<'_> {
             self.save(false)?;
         }
         let at = format!("after step {} of {}", self.step, self.settings.max_steps);
-        let resume = self.resume_command();
         Ok(match ending {
             Ending::Finished => {
                 let path = self.write_output()?;
@@ -216,11 +219,12 @@ impl Run<'_> {
             }
             Ending::Heat => format!(
                 "stopped {at} at {:.0} °C (the limit is {:.0} °C), and saved; let the machine cool, then go on with: \
-                 {resume}",
+                 {}",
                 self.cooler.celsius().unwrap_or_default(),
-                self.settings.temp_stop
+                self.settings.temp_stop,
+                self.resume
             ),
-            _ => format!("stopped {at}, and saved; go on with: {resume}"),
+            _ => format!("stopped {at}, and saved; go on with: {}", self.resume),
         })
     }
 
@@ -230,14 +234,10 @@ impl Run<'_> {
             Some(saved) => format!(
                 "training stopped after step {step}; the newest whole checkpoint is of step {saved}, and {} goes on \
                  from it",
-                self.resume_command()
+                self.resume
             ),
             None => format!("training stopped after step {step}, before the first checkpoint"),
         }
-    }
-
-    fn resume_command(&self) -> String {
-        format!("bit-axon train --resume --output-dir {}", self.folder.path().display())
     }
 
     /// Writes an event, and tells it.

@@ -1,6 +1,7 @@
 //! `pipeline`: all stages in one go, and going on after a kill.
 
 use std::fs;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -88,6 +89,21 @@ fn all_stages_are_done_and_told_in_one_report() {
     assert!(place.fails(1, "pipeline --config pipeline.toml --out p").contains("--resume"));
     let said = place.fails(1, "pipeline --resume --out p --set sft.max_steps=21");
     assert!(said.contains("other settings"), "{said}");
+}
+
+#[test]
+fn a_stopped_pipeline_says_how_it_goes_on() {
+    let place = place();
+    let args = "pipeline --config pipeline.toml --set sft.max_steps=1000000 --out p";
+    let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    place.until(&mut child, "some steps", |place| place.steps("p/1-sft").len() > 3);
+    // SAFETY: sends a signal to a process that this test began and has not waited for yet.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("and saved; go on with: bit-axon pipeline --resume --out p"), "{said}");
+    assert!(!said.contains("bit-axon train"), "not how its stage alone would: {said}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ Usage: tools/mlx-linux/build.sh [--cuda] [COMMAND]
 Commands:
   build            Build target/mlx-linux/release/bit-axon (the default)
   test [ARGS]      Run the tests that run models, on MLX; or what ARGS say to `cargo test`
+  lint             Check all of the code that MLX adds, warnings being errors
   cargo ARGS       Run any cargo command in the same setting
   tests            Print the options that choose those tests, for cargo anywhere
   missing          Print the Debian packages that are still needed, and nothing if all are there
@@ -35,6 +36,8 @@ fi
 tree="$work/tree"
 # The default features, with mlx-linux in place of mlx: cargo takes one name for a crate, not both.
 features=(--no-default-features --features hub,nvml,mlx-linux)
+# What computes in tests is MLX's library: optimising other code much would only take time.
+quick=(--release --config profile.release.opt-level=1 --config profile.release.debug=0)
 wheel="$work/wheel"
 mlx_sys="$work/mlx-sys"
 
@@ -173,17 +176,21 @@ build)
 test)
     fetch
     export BIT_AXON_BACKEND=mlx
-    # What computes is MLX's library: optimising our own code further would only take time.
-    quick=(--release --config profile.release.package.bit-axon.opt-level=1)
     if (($#)); then
         run_cargo test "${quick[@]}" "$@"
     else
-        run_cargo test "${quick[@]}" --lib backend::mlx
         read -ra chosen <<<"$(tests)"
+        # All in one build first, so that the processors share what the runs below need.
+        run_cargo test "${quick[@]}" --no-run --lib "${chosen[@]}" --test training
+        run_cargo test "${quick[@]}" --lib backend::mlx
         run_cargo test "${quick[@]}" "${chosen[@]}"
         # Of training what trains adapters: MLX trains nothing else.
         run_cargo test "${quick[@]}" --test training -- after:: backends:: heat:: pipeline:: stopped:: bad_input::
     fi
+    ;;
+lint)
+    fetch
+    run_cargo clippy "${quick[@]}" --all-targets -- -D warnings
     ;;
 cargo)
     fetch

@@ -124,7 +124,7 @@ pub fn run(args: PipelineArgs) -> Result<()> {
         output::note(format!("{title}: {}", pipeline.folder.join(stage.folder()).display()));
         let began = Instant::now();
         let (figures, seconds) = pipeline.run(stage).inspect_err(|_| {
-            output::note(format!("go on with: bit-axon pipeline --resume --out {}", pipeline.folder.display()));
+            output::note(format!("go on with: {}", pipeline.go_on()));
         })?;
         let seconds = seconds.unwrap_or_else(|| began.elapsed().as_secs_f64());
         record.add(Done { stage, seconds, figures })?;

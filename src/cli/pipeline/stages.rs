@@ -44,6 +44,11 @@ impl Pipeline {
         self.recipe.quantize.format.map_or(Some(FourBits::Affine4), |format| format.four_bits())
     }
 
+    /// The command that goes on with it after it has ended early.
+    pub(super) fn go_on(&self) -> String {
+        format!("bit-axon pipeline --resume --out {}", self.folder.display())
+    }
+
     fn at(&self, stage: Stage) -> PathBuf {
         self.folder.join(stage.folder())
     }
@@ -90,7 +95,8 @@ impl Pipeline {
         let begin = (stage == Stage::Orpo && self.recipe.sft.is_some() && !self.recipe.whole())
             .then(|| adapter_arg::open(&self.at(Stage::Sft)))
             .transpose()?;
-        let setup = Setup::new(self.training(stage)?, None, holds_run(&folder))?;
+        let mut setup = Setup::new(self.training(stage)?, None, holds_run(&folder))?;
+        setup.go_on = self.go_on();
         if train::train(setup, begin.as_ref())? != Ending::Finished {
             bail!("{stage} was asked to stop before its last step, and the stages after it need it whole");
         }

@@ -34,6 +34,8 @@ pub(in crate::cli) struct Setup {
     pub(super) part: Part,
     pub(super) encoder: Encoder,
     pub(super) output_dir: PathBuf,
+    /// The command that goes on with it.
+    pub(in crate::cli) go_on: String,
 }
 
 impl Setup {
@@ -71,7 +73,8 @@ impl Setup {
         };
         let name = format!("{}-{}", stem(&data), settings.adapter());
         let output_dir = settings.output_dir.clone().unwrap_or_else(|| new_folder(&name));
-        Ok(Self { settings, resume, files, source, part, encoder, output_dir })
+        let go_on = format!("bit-axon train --resume --output-dir {}", output_dir.display());
+        Ok(Self { settings, resume, files, source, part, encoder, output_dir, go_on })
     }
 
     /// All that a run is made of, and what a person should hear before it begins.
@@ -105,7 +108,7 @@ impl Setup {
         };
         let held = self.held()?;
         let surroundings = self.world()?;
-        let Self { settings, files, source, part, encoder, .. } = self;
+        let Self { settings, files, source, part, encoder, go_on, .. } = self;
         let output = learner::output(&files, &settings)?;
         let model = files.name.clone();
         let learner = learner::open(files, &settings)?;
@@ -129,6 +132,7 @@ impl Setup {
             surroundings: Box::new(surroundings),
             interrupted: Box::new(|| interrupt::check().is_err()),
             from,
+            resume: go_on,
         };
         Ok((job, notes))
     }
