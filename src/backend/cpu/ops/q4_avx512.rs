@@ -94,7 +94,11 @@ unsafe fn dots<const N: usize>(w: &Q4<'_>, row: usize, x: Int8Row<'_>) -> [f32; 
                 let even = _mm512_loadu_si512(q.add(p * 128).cast());
                 let odd = _mm512_loadu_si512(q.add(p * 128 + 64).cast());
                 for r in 0..N {
-                    let code = _mm512_maskz_loadu_epi32(0xff, codes.add(r * n * 32 + p * 64).cast());
+                    let code = codes.add(r * n * 32 + p * 64);
+                    // Half a line, but of every second row nothing else names it: left out, an odd row
+                    // waits for memory once in two rows, which costs a third of the rate.
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add((p * N + r) * 64).cast());
+                    let code = _mm512_maskz_loadu_epi32(0xff, code.cast());
                     let dot = both(code, even, odd, low);
                     sums[r] = _mm512_fmadd_ps(dot, _mm512_permutexvar_ps(lanes, scale[r]), sums[r]);
                 }
