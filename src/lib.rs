@@ -31,6 +31,7 @@
 //! * [`run`]: the only loop, where all of them meet.
 //! * [`pico`]: what the built-in model is taught and examined on, made from the program's own tables.
 //! * [`rng`]: random numbers that stay the same with every version.
+//! * [`whole`]: files that appear whole or not at all.
 //! * [`cli`]: the command line.
 
 // The crate has another name in the manifest where the first one would bring it into every build.
@@ -55,3 +56,4 @@ pub mod telemetry;
 pub mod term;
 pub mod train;
 pub mod ui;
+pub mod whole;

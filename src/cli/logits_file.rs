@@ -4,12 +4,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use tempfile::NamedTempFile;
+
+use crate::whole::{self, WholeFile};
 
 /// A file that appears under its name when it is whole.
 pub(super) struct LogitsFile {
     path: PathBuf,
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<WholeFile>,
     /// Values that are still to come.
     missing: usize,
     bytes: Vec<u8>,
@@ -20,13 +21,7 @@ impl LogitsFile {
     pub(super) fn create(path: &Path, tokens: usize, vocab: usize) -> Result<Self> {
         let values = tokens.checked_mul(vocab).filter(|values| *values < usize::MAX / 4);
         let values = values.with_context(|| format!("{tokens} tokens of {vocab} logits are too many"))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".logits-").suffix(".incomplete");
-        // Temporary files are for their owner alone; this one becomes a file like others.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(parent).with_context(|| format!("cannot write into {}", parent.display()))?;
+        let file = WholeFile::begin(path).with_context(|| whole::cannot(path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         let entry = serde_json::json!({ "dtype": "F32", "shape": [tokens, vocab], "data_offsets": [0, values * 4] });
         let mut header = serde_json::json!({ "logits": entry }).to_string();
@@ -34,7 +29,7 @@ impl LogitsFile {
         header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
         let length = (header.len() as u64).to_le_bytes();
         let written = out.write_all(&length).and_then(|()| out.write_all(header.as_bytes()));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        written.with_context(|| whole::cannot(path))?;
         Ok(Self { path: path.to_owned(), out, missing: values, bytes: Vec::new() })
     }
 
@@ -44,16 +39,14 @@ impl LogitsFile {
         self.missing -= logits.len();
         self.bytes.clear();
         self.bytes.extend(logits.iter().flat_map(|value| value.to_le_bytes()));
-        self.out.write_all(&self.bytes).with_context(|| format!("cannot write {}", self.path.display()))
+        self.out.write_all(&self.bytes).with_context(|| whole::cannot(&self.path))
     }
 
     /// Puts the whole file in its place.
     pub(super) fn finish(self) -> Result<()> {
         ensure!(self.missing == 0, "{} logits are missing for {}", self.missing, self.path.display());
-        let file = self.out.into_inner().map_err(|error| error.into_error());
-        let file = file.with_context(|| format!("cannot write {}", self.path.display()))?;
-        file.persist(&self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
-        Ok(())
+        let written = self.out.into_inner().map_err(|error| error.into_error()).and_then(WholeFile::replace);
+        written.with_context(|| whole::cannot(&self.path))
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Usage, output};
 use crate::chat::Chat;
 use crate::session::export::{self, speaker, unusual_end};
 use crate::session::{self, Store, Summary, date_and_time, search};
+use crate::whole;
 
 /// List, search, show and export saved conversations
 ///
@@ -235,17 +236,8 @@ fn write_out(store: &Store, id: &str, format: Format, tokens: bool, out: Option<
     loaded.notes.iter().for_each(output::note);
     match out {
         None => Ok(output::foreign(&String::from_utf8_lossy(&text))?),
-        Some(path) => write_whole(path, &text).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => whole::write(path, &text),
     }
-}
-
-/// The whole file, or none.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 fn delete(store: &Store, id: &str, yes: bool) -> Result<()> {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime};
 
+use crate::whole::WholeFile;
+
 /// Bytes that are read of such a file.
 const LARGEST: u64 = 1 << 20;
 /// Files that are kept; those that were not used for longest go.
@@ -87,10 +89,9 @@ impl Layouts {
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut staged = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
-    staged.write_all(text.as_bytes())?;
-    staged.as_file().sync_all()?;
-    staged.persist(path).map_err(|error| error.error)?;
+    let mut file = WholeFile::begin_private(path)?;
+    file.write_all(text.as_bytes())?;
+    file.replace()?;
     forget_oldest(folder)
 }
 

@@ -158,8 +158,8 @@ impl Shelf {
             Task::Sync(file, folder) => {
                 file.sync_data().context("the disk did not take what was saved")?;
                 if let Some(folder) = folder {
-                    // The name of a new file is in its folder; not every system can wait for one.
-                    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+                    // The name of a new file is in its folder.
+                    crate::whole::sync_folder(&folder);
                 }
             }
         }

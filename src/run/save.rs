@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::app::msg::Msg;
-use crate::session::write_new;
+use crate::whole::write_new;
 
 /// So many names are tried where one is to be found.
 const MOST: usize = 1000;

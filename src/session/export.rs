@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::Loaded;
 use super::times::date_and_time;
 use crate::chat::{End, Node, TokenRecord};
 use crate::protocol::{Alterations, FinishReason, Role, Sampling, Stats};
+use crate::whole::write_new;
 
 /// The branch that is walked, as Markdown. What was said stands as it is; it was Markdown.
 pub fn markdown(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
@@ -152,23 +153,16 @@ impl<'a> Message<'a> {
 
 /// Writes Markdown or JSON into a file that is not there yet: whole, or not at all.
 pub fn to_new_file(loaded: &Loaded, as_json: bool, path: &Path) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
+    let mut text = Vec::new();
     if as_json {
-        writeln!(file, "{}", json(loaded, false)?).with_context(what)?;
+        writeln!(text, "{}", json(loaded, false)?)?;
     } else {
-        let mut out = io::BufWriter::new(&mut file);
-        markdown(loaded, &mut out).and_then(|()| out.flush()).with_context(what)?;
+        markdown(loaded, &mut text)?;
     }
-    file.as_file().sync_data().with_context(what)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-            bail!("{} is there already, and is left alone: give another name", path.display())
-        }
-        Err(error) => Err(error.error).with_context(what),
+    if !write_new(path, &text)? {
+        bail!("{} is there already, and is left alone: give another name", path.display());
     }
+    Ok(())
 }
 
 /// The same in a folder, under this name with a number behind it if there are such files already.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::store::{private, private_folder};
+use crate::whole::WholeFile;
 
 /// Prompts that are kept.
 const KEPT: usize = 1000;
@@ -94,15 +95,12 @@ impl History {
         let old = self.locked()?;
         let size = old.metadata()?.len();
         let prompts = newest(old.try_clone()?, size)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        // Only the user can read temporary files, as it has to be here.
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        let mut new = WholeFile::begin_private(&self.path)?;
         for prompt in prompts {
             serde_json::to_writer(&mut new, &prompt)?;
             new.write_all(b"\n")?;
         }
-        new.as_file().sync_data()?;
-        new.persist(&self.path)?;
+        new.replace()?;
         drop(old);
         Ok(())
     }

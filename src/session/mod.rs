@@ -26,7 +26,6 @@ mod store;
 mod summary;
 mod times;
 mod trace;
-mod whole;
 mod wire;
 mod writer;
 
@@ -38,5 +37,4 @@ pub use preview::preview;
 pub use store::{Access, Opened, Store, open, open_or_create};
 pub use summary::Summary;
 pub use times::{ago, date_and_time, now_ms};
-pub use whole::write_new;
 pub use writer::Writer;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::settings::Settings;
+use crate::whole;
 
 /// A run folder that nobody else writes in.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl RunFolder {
 
     /// Keeps what holds for this run.
     pub fn write_settings(&self, settings: &Settings) -> Result<()> {
-        write_whole(&settings_path(&self.path), settings.to_toml()?.as_bytes())
+        whole::write(&settings_path(&self.path), settings.to_toml()?.as_bytes())
     }
 }
 
@@ -122,29 +123,6 @@ pub fn alive_in(runs: &Path) -> Vec<PathBuf> {
     let mut alive: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_alive(path)).collect();
     alive.sort();
     alive
-}
-
-/// Writes a file that is whole or not there.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    let beside = path.with_added_extension("new");
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().with_context(cannot)?;
-    path.parent().into_iter().for_each(sync_folder);
-    Ok(())
-}
-
-/// So that names outlive a power cut. Not every system can open a folder, which is no failure.
-pub(crate) fn sync_folder(folder: &Path) {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     Rule { room: "config", imports: &["protocol"], never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
     Rule {
         room: "model",
-        imports: &["protocol"],
+        imports: &["protocol", "whole"],
         never: &[NO_LASTING_THREADS, NO_CHANNELS, NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule {
@@ -69,7 +69,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         room: "train",
-        imports: &["backend", "model", "protocol", "rng", "telemetry"],
+        imports: &["backend", "model", "protocol", "rng", "telemetry", "whole"],
         never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule { room: "telemetry", imports: &["protocol"], never: &[NO_NETWORK, NO_SCREEN, NO_PRINTING] },
@@ -84,7 +84,11 @@ const RULES: &[Rule] = &[
         imports: &["protocol"],
         never: &[NO_THREADS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
-    Rule { room: "session", imports: &["chat", "protocol"], never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING] },
+    Rule {
+        room: "session",
+        imports: &["chat", "protocol", "whole"],
+        never: &[NO_THREADS, NO_NETWORK, NO_SCREEN, NO_PRINTING],
+    },
     Rule {
         room: "app",
         imports: &["chat", "config", "metrics", "protocol"],
@@ -94,6 +98,11 @@ const RULES: &[Rule] = &[
         room: "ui",
         imports: &["app", "chat", "metrics", "protocol"],
         never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_PRINTING],
+    },
+    Rule {
+        room: "whole",
+        imports: &[],
+        never: &[NO_THREADS, NO_CHANNELS, NO_CLOCKS, NO_NETWORK, NO_SCREEN, NO_PRINTING],
     },
     Rule { room: "term", imports: &[], never: &[NO_NETWORK] },
     Rule { room: "rng", imports: &[], never: &[NO_THREADS, NO_CLOCKS, NO_FILES, NO_NETWORK, NO_SCREEN, NO_PRINTING] },

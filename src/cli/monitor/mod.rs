@@ -3,7 +3,6 @@
 mod live;
 mod summary;
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use crate::metrics::Axis;
 use crate::metrics::filter::Filter;
 use crate::monitor::export::{self, Choice};
 use crate::monitor::{Format, Options, Shared, Watch};
+use crate::whole::{self, WholeFile};
 
 /// Watch training runs of any trainer
 ///
@@ -193,25 +193,15 @@ fn kind(path: &Path) -> Result<Kind> {
 
 /// Writes beside the file and renames, so that it is whole or not there.
 fn write_out(path: &Path, kind: Kind, runs: &[Shared], choice: &Choice) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut staged = tempfile::Builder::new();
-    staged.prefix(".unfinished-");
-    #[cfg(unix)]
-    staged.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = staged.tempfile_in(folder).with_context(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+    let failed = || whole::cannot(path);
+    let mut file = WholeFile::begin(path).with_context(failed)?;
+    let mut out = BufWriter::with_capacity(1 << 16, &mut file);
     let written = match kind {
         Kind::Csv => export::csv(runs, choice, &mut out),
         Kind::Svg => export::svg(runs, choice, &mut out),
     };
     written.and_then(|()| out.flush()).with_context(failed)?;
     drop(out);
-    file.as_file().sync_all().with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
-    // So that the name outlives a power cut; not every system can open a folder.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
+    file.replace().with_context(failed)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cli::{execute, interrupt, output, resources};
-use crate::train::folder::write_whole;
+use crate::whole;
 
 /// Make the built-in model from nothing
 ///
@@ -200,7 +200,7 @@ fn sha256(bytes: &[u8]) -> String {
 /// Copies what is kept in the repository; a file is whole or not there.
 fn install(made: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let put = |name: &str, bytes: &[u8]| write_whole(&to.join(name), bytes);
+    let put = |name: &str, bytes: &[u8]| whole::write(&to.join(name), bytes);
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
     for name in FILES {
         put(name, &read(made.join("model").join(name))?)?;

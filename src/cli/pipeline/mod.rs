@@ -17,7 +17,7 @@ use self::record::{Done, Record, Stage};
 use self::stages::Pipeline;
 use super::train::{self, Setup};
 use super::{Usage, interrupt, output};
-use crate::train::folder::write_whole;
+use crate::whole;
 
 /// Train on answers and preferences, merge, quantise and evaluate, with one report
 ///
@@ -112,7 +112,7 @@ pub fn run(args: PipelineArgs) -> Result<()> {
         }
     }
     std::fs::create_dir_all(&pipeline.folder)?;
-    write_whole(&kept, toml::to_string(&table)?.as_bytes())?;
+    whole::write(&kept, toml::to_string(&table)?.as_bytes())?;
     let stages = pipeline.stages();
     for (i, stage) in stages.iter().copied().enumerate() {
         let title = format!("stage {} of {}, {stage}", i + 1, stages.len());
@@ -131,7 +131,7 @@ pub fn run(args: PipelineArgs) -> Result<()> {
     }
     let report = pipeline.folder.join("report.md");
     let text = report::text(&pipeline.folder, &pipeline.recipe, record.all(), &pipeline.result());
-    write_whole(&report, text.as_bytes())?;
+    whole::write(&report, text.as_bytes())?;
     Ok(output::line(output::safe(&format!("{}\n{}", pipeline.result().display(), report.display())))?)
 }
 

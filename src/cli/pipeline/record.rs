@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::super::eval::Report;
-use crate::train::folder::write_whole;
+use crate::whole;
 
 /// Of the file.
 const VERSION: u32 = 1;
@@ -126,6 +126,6 @@ impl Record {
     pub(super) fn add(&mut self, done: Done) -> Result<()> {
         self.done.push(done);
         let file = File { version: VERSION, stages: self.done.clone() };
-        write_whole(&self.path, format!("{}\n", serde_json::to_string_pretty(&file)?).as_bytes())
+        whole::write(&self.path, format!("{}\n", serde_json::to_string_pretty(&file)?).as_bytes())
     }
 }

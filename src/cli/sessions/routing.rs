@@ -11,6 +11,7 @@ use crate::app::replay::{Place, Start};
 use crate::app::state::Measure;
 use crate::cli::output;
 use crate::session::{self, Store};
+use crate::whole;
 
 #[derive(Debug, Args)]
 pub(super) struct Routing {
@@ -58,7 +59,7 @@ impl Routing {
             _ => Format::Csv,
         });
         let Some(out) = out else { return Ok(output::foreign(&text)?) };
-        if !session::write_new(out, text.as_bytes())? {
+        if !whole::write_new(out, text.as_bytes())? {
             bail!("{} is there already and stays as it is: say another name", out.display());
         }
         Ok(())

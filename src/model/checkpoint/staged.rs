@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::folder;
+use crate::whole::sync_folder;
 
 /// A folder in which a model is put together, out of sight, until [`finish`](Self::finish) moves it
 /// into place. Dropped before that, it takes everything in it along.
@@ -85,10 +86,7 @@ impl StagedFolder {
                 })?;
             }
         }
-        // So that the names outlive a power cut; not every system can open a folder.
-        if let Ok(folder) = File::open(&self.target) {
-            let _ = folder.sync_all();
-        }
+        sync_folder(&self.target);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::{MOMENTS, Output, REMOVED, STATE, State, UNFINISHED, VERSION, describe_file, folder_name, list};
 use crate::backend::learn::{Learner, Part};
 use crate::model::checkpoint::{Dtype, Planned, TensorWriter, printable};
-use crate::train::folder::sync_folder;
+use crate::whole::sync_folder;
 
 /// Checkpoints that are kept beside the best.
 const KEPT: usize = 3;

@@ -18,6 +18,7 @@ use crate::model::checkpoint::{Dtype, Planned, TensorWriter};
 use crate::model::template::Labelled;
 use crate::train::fingerprint::Fingerprint;
 use crate::train::settings::OverLong;
+use crate::whole::{self, WholeFile};
 
 /// How a file is prepared.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +70,7 @@ pub fn prepare(
     tick: &mut dyn FnMut(u64, u64) -> Result<()>,
 ) -> Result<Report> {
     ensure!(lines.count() > 0, "{} is empty: it holds no example", lines.path().display());
-    let folder = options.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = whole::folder(&options.out);
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let cannot = || format!("cannot write {}", options.out.display());
     let mut work = Work {
@@ -121,7 +122,7 @@ pub fn prepare(
         sequences: work.report.sequences,
         examples: work.report.examples,
     };
-    work.spool.write(&options.out, folder, &about).with_context(cannot)?;
+    work.spool.write(&options.out, &about).with_context(cannot)?;
     Ok(work.report)
 }
 
@@ -258,7 +259,7 @@ impl Spool {
         Ok(())
     }
 
-    fn write(self, out: &Path, folder: &Path, about: &About) -> Result<()> {
+    fn write(self, out: &Path, about: &About) -> Result<()> {
         let total = self.offsets.last().copied().unwrap_or(0) as usize;
         let plan = |name: &str, dtype, len| Planned { name: name.into(), dtype, shape: vec![len] };
         let mut planned = vec![
@@ -271,12 +272,7 @@ impl Spool {
             planned.push(plan("start_offsets", Dtype::U64, offsets.len()));
         }
         let metadata = BTreeMap::from([(KEY.to_owned(), serde_json::to_string(about)?)]);
-        let mut staged = tempfile::Builder::new();
-        staged.prefix(".unfinished-");
-        #[cfg(unix)]
-        staged.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let staged = staged.tempfile_in(folder)?;
-        let mut writer = TensorWriter::new(BufWriter::new(staged), planned, &metadata)?;
+        let mut writer = TensorWriter::new(BufWriter::new(WholeFile::begin(out)?), planned, &metadata)?;
         copy(self.tokens, "tokens", &mut writer)?;
         copy(self.mask, "mask", &mut writer)?;
         append_words(&self.offsets, "offsets", &mut writer)?;
@@ -284,11 +280,7 @@ impl Spool {
             copy(starts, "starts", &mut writer)?;
             append_words(&offsets, "start_offsets", &mut writer)?;
         }
-        let staged = writer.finish()?.into_inner().map_err(|error| error.into_error())?;
-        staged.as_file().sync_all()?;
-        staged.persist(out)?;
-        crate::train::folder::sync_folder(folder);
-        Ok(())
+        Ok(writer.finish()?.into_inner().map_err(|error| error.into_error())?.replace()?)
     }
 }
 
