@@ -51,19 +51,22 @@ fn activations(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + 13) % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
-/// Bytes read from memory: 60 matrices of 10240 x 2560, one after another; int8 of some kind, or f32.
-#[divan::bench(args = [Some(Int8::Vnni), Some(Int8::Avx2), None], sample_count = 10)]
-fn decode_from_memory(bencher: Bencher<'_, '_>, int8: Option<Int8>) {
+/// Bytes read from memory: 60 matrices of 10240 rows, one after another; int8 of some kind, or f32. Rows of 2368 are
+/// those of the experts of `3b`: an odd number of groups.
+#[divan::bench(args = [
+    (Some(Int8::Vnni), 2560), (Some(Int8::Vnni), 2368), (Some(Int8::Avx2), 2560), (Some(Int8::Avx2), 2368), (None, 2560),
+], sample_count = 10)]
+fn decode_from_memory(bencher: Bencher<'_, '_>, (int8, cols): (Option<Int8>, usize)) {
     let threads = best().pool.threads();
     let level = best().level;
     if int8.is_some_and(|kind| !Int8::available(level).contains(&kind)) {
         return;
     }
     let cx = int8.map_or_else(|| Compute::new(threads, level), |kind| Compute::with_int8(threads, level, kind));
-    let matrices: Vec<_> = (0..60).map(|i| affine4(10240, 2560, i + 1)).collect();
-    let x = activations(2560);
+    let matrices: Vec<_> = (0..60).map(|i| affine4(10240, cols, i + 1)).collect();
+    let x = activations(cols);
     let mut q = QuantRows::default();
-    q.quantise(&cx, &x, 1, 2560);
+    q.quantise(&cx, &x, 1, cols);
     let mut out = vec![0.0; 10240];
     let bytes: usize = matrices.iter().map(PreparedMatrix::bytes_read).sum();
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
