@@ -92,6 +92,14 @@ fn all_stages_are_done_and_told_in_one_report() {
 }
 
 #[test]
+fn what_cannot_be_measured_at_the_end_is_not_begun() {
+    let place = place();
+    let said = place.fails(1, "pipeline --config pipeline.toml --format nf4 --backend mlx --out p");
+    assert!(said.contains("NF4") && said.contains("affine4"), "{said}");
+    assert!(!place.path("p").exists());
+}
+
+#[test]
 fn a_stopped_pipeline_says_how_it_goes_on() {
     let place = place();
     let args = "pipeline --config pipeline.toml --set sft.max_steps=1000000 --out p";

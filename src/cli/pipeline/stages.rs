@@ -10,6 +10,7 @@ use super::super::train::{self, Setup};
 use super::super::{adapter_arg, interrupt, merge, output, quantize};
 use super::recipe::Recipe;
 use super::record::{Evaluated, Figures, Stage, Trained};
+use crate::backend::Which;
 use crate::backend::cpu::Options;
 use crate::backend::cpu::learn::FourBits;
 use crate::model::checkpoint::{Checkpoint, Dtype, Format, StagedFolder};
@@ -179,6 +180,12 @@ impl Pipeline {
         ensure!(
             self.four_bits().is_none() || !matches!(merged, Some(Format::Affine4 | Format::Nf4)),
             "[merge] would already store 4 bits, and [quantize] wants floats: leave one of the two formats out"
+        );
+        let nf4 = matches!(self.four_bits(), Some(FourBits::Nf4)) || matches!(merged, Some(Format::Nf4));
+        ensure!(
+            !nf4 || self.recipe.eval.is_empty() || self.backend.which() != Which::Mlx,
+            "MLX has no products for NF4, so the last stage could not measure what the others made: leave \
+             --backend mlx out, or set --format affine4"
         );
         Ok(())
     }
