@@ -182,6 +182,20 @@ fn a_feed_gives_what_the_units_give_and_can_be_left_at_any_time() {
     assert!(feed.take().is_err());
 }
 
+#[test]
+fn a_pass_whose_first_row_gave_all_there_was_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    // One token too long for a sequence, so that its end alone bears no loss; in either order of the rows.
+    for content in ["broken\n{\"text\": \"at least one\"}\n", "{\"text\": \"at least one\"}\nbroken\n"] {
+        let path = file(dir.path(), content);
+        let from = |place| units(&path, Part::All, shape(11), false, place);
+        let (whole, _) = take(&mut from(Place::default()), 4);
+        for at in 0..3 {
+            assert_eq!(take(&mut from(whole[at].after), 3 - at).0, whole[at + 1..], "from {:?}", whole[at].after);
+        }
+    }
+}
+
 fn rows() -> impl Strategy<Value = Vec<String>> {
     let row = prop_oneof![
         4 => "[a-z ]{1,30}".prop_map(|text| serde_json::json!({"text": text}).to_string()),

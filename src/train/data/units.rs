@@ -269,9 +269,10 @@ impl Units {
         let split = Order::new(count, mix(shape.seed ^ mix(SPLIT)));
         let packer = Packer::new(shape.length, encoder.end_token(), shape.isolate);
         let order = Order::new(1, 0);
-        let fruitful = place.row > 0;
+        // Places inside a pass, be it inside its first row, are those of units that it gave.
+        let fruitful = (place.row, place.offset) != (0, 0);
         let (ready, buffer) = (VecDeque::new(), Vec::new());
-        let told = if (place.row, place.offset) == (0, 0) { place.epoch.saturating_sub(1) } else { place.epoch };
+        let told = if fruitful { place.epoch } else { place.epoch.saturating_sub(1) };
         let mut units =
             Self { source, part, encoder, shape, shuffled, place, packer, fruitful, told, ready, order, split, buffer };
         ensure!(
