@@ -2,12 +2,12 @@
 //!
 //! Whatever ends the program meanwhile, under the name there is what was there before, or all of the new.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 /// A file that nobody sees yet. Dropped, it leaves nothing behind.
 pub struct WholeFile {
@@ -18,25 +18,23 @@ pub struct WholeFile {
 impl WholeFile {
     /// Begins what will be at `path`, as readable as any new file.
     pub fn begin(path: &Path) -> io::Result<Self> {
-        #[cfg(unix)]
-        return Self::with(path, Some(std::os::unix::fs::PermissionsExt::from_mode(0o666)));
-        #[cfg(not(unix))]
-        Self::with(path, None)
+        Self::with_mode(path, 0o666)
     }
 
     /// Begins what nobody but the user shall read.
     pub fn begin_private(path: &Path) -> io::Result<Self> {
-        Self::with(path, None)
+        Self::with_mode(path, 0o600)
     }
 
-    fn with(path: &Path, permissions: Option<Permissions>) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".unfinished-");
-        if let Some(permissions) = permissions {
-            builder.permissions(permissions);
-        }
-        // Without the name of the file beside, which means nothing to those who read of the failure.
-        let beside = builder.tempfile_in(folder(path)).map_err(|error| io::Error::from(error.kind()))?;
+    fn with_mode(path: &Path, mode: u32) -> io::Result<Self> {
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode;
+        // Opened here, since an error of tempfile's own would name the file beside, which means nothing to people.
+        let beside = Builder::new().prefix(".unfinished-").make_in(folder(path), |beside| options.open(beside))?;
         Ok(Self { path: path.to_owned(), beside })
     }
 
@@ -156,8 +154,12 @@ mod tests {
     #[test]
     fn failures_name_the_file_that_was_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let said = format!("{:#}", write(&dir.path().join("no/x.svg"), b"x").unwrap_err());
+        let path = dir.path().join("no/x.svg");
+        let said = format!("{:#}", write(&path, b"x").unwrap_err());
         assert!(said.contains("no/x.svg: ") && !said.contains(".unfinished"), "{said}");
+        // In the system's own words.
+        let why = WholeFile::begin(&path).err().unwrap();
+        assert!(why.raw_os_error().is_some() && said.ends_with(&why.to_string()), "{said}");
     }
 
     #[cfg(unix)]

@@ -225,14 +225,7 @@ fn show(store: &Store, id: &str) -> Result<()> {
 
 fn write_out(store: &Store, id: &str, format: Format, tokens: bool, out: Option<&Path>) -> Result<()> {
     let loaded = session::load(&file_of(store, id)?)?;
-    let mut text = Vec::new();
-    match format {
-        Format::Md => export::markdown(&loaded, &mut text)?,
-        Format::Json => {
-            text = export::json(&loaded, tokens)?.into_bytes();
-            text.push(b'\n');
-        }
-    }
+    let text = export::text(&loaded, matches!(format, Format::Json), tokens)?;
     loaded.notes.iter().for_each(output::note);
     match out {
         None => Ok(output::foreign(&String::from_utf8_lossy(&text))?),

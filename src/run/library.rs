@@ -22,6 +22,7 @@ use crate::app::state::SessionEntry;
 use crate::chat::{Change, What};
 use crate::protocol::ModelInfo;
 use crate::session::{self, History, Loaded, Store, Summary, ago, now_ms, search};
+use crate::whole::sync_folder;
 
 /// Messages that are shown of a session before it is opened.
 const PREVIEWED: usize = 12;
@@ -159,7 +160,7 @@ impl Shelf {
                 file.sync_data().context("the disk did not take what was saved")?;
                 if let Some(folder) = folder {
                     // The name of a new file is in its folder.
-                    crate::whole::sync_folder(&folder);
+                    sync_folder(&folder);
                 }
             }
         }

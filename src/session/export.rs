@@ -151,15 +151,20 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Writes Markdown or JSON into a file that is not there yet: whole, or not at all.
-pub fn to_new_file(loaded: &Loaded, as_json: bool, path: &Path) -> Result<()> {
+/// Markdown, or JSON with its tokens if they are wanted: what a file of it holds.
+pub fn text(loaded: &Loaded, as_json: bool, tokens: bool) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     if as_json {
-        writeln!(text, "{}", json(loaded, false)?)?;
+        writeln!(text, "{}", json(loaded, tokens)?)?;
     } else {
         markdown(loaded, &mut text)?;
     }
-    if !write_new(path, &text)? {
+    Ok(text)
+}
+
+/// Writes Markdown or JSON into a file that is not there yet: whole, or not at all.
+pub fn to_new_file(loaded: &Loaded, as_json: bool, path: &Path) -> Result<()> {
+    if !write_new(path, &text(loaded, as_json, false)?)? {
         bail!("{} is there already, and is left alone: give another name", path.display());
     }
     Ok(())

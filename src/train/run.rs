@@ -51,7 +51,7 @@ pub struct Job {
     /// The checkpoint to go on from.
     pub from: Option<(std::path::PathBuf, State)>,
     /// The command that goes on with it after it has ended early, for people.
-    pub resume: String,
+    pub go_on: String,
 }
 
 /// How a run ended.
@@ -69,7 +69,7 @@ pub struct Outcome {
 
 /// Trains until all steps are done or something ends it. `observer` hears every line of the metrics as it is written.
 pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
-    let Job { settings, folder, mut learner, output, model, identity, encoder, question, feed, held, resume, .. } = job;
+    let Job { settings, folder, mut learner, output, model, identity, encoder, question, feed, held, go_on, .. } = job;
     let state = match &job.from {
         Some((path, state)) => {
             checkpoint::restore(path, &mut *learner, &output)?;
@@ -96,7 +96,7 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
         ending: None,
         settings,
         folder,
-        resume,
+        go_on,
         learner,
         output,
         identity,
@@ -129,7 +129,7 @@ pub fn run(job: Job, observer: &mut dyn FnMut(&TrainLine)) -> Result<Outcome> {
 pub(super) struct Run<'a> {
     pub(super) settings: Settings,
     pub(super) folder: RunFolder,
-    resume: String,
+    go_on: String,
     pub(super) learner: Box<dyn Learner>,
     pub(super) output: Output,
     pub(super) identity: Identity,
@@ -222,9 +222,9 @@ impl Run<'_> {
                  {}",
                 self.cooler.celsius().unwrap_or_default(),
                 self.settings.temp_stop,
-                self.resume
+                self.go_on
             ),
-            _ => format!("stopped {at}, and saved; go on with: {}", self.resume),
+            _ => format!("stopped {at}, and saved; go on with: {}", self.go_on),
         })
     }
 
@@ -234,7 +234,7 @@ impl Run<'_> {
             Some(saved) => format!(
                 "training stopped after step {step}; the newest whole checkpoint is of step {saved}, and {} goes on \
                  from it",
-                self.resume
+                self.go_on
             ),
             None => format!("training stopped after step {step}, before the first checkpoint"),
         }

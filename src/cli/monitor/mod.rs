@@ -202,6 +202,5 @@ fn write_out(path: &Path, kind: Kind, runs: &[Shared], choice: &Choice) -> Resul
     };
     written.and_then(|()| out.flush()).with_context(failed)?;
     drop(out);
-    file.replace().with_context(failed)?;
-    Ok(())
+    file.replace().with_context(failed)
 }

@@ -132,7 +132,7 @@ impl Setup {
             surroundings: Box::new(surroundings),
             interrupted: Box::new(|| interrupt::check().is_err()),
             from,
-            resume: go_on,
+            go_on,
         };
         Ok((job, notes))
     }

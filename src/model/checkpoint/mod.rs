@@ -32,6 +32,7 @@ pub use staged::StagedFolder;
 pub use write::{Planned, TensorWriter};
 
 use crate::model::matrix::{Bytes, Owner};
+use crate::whole;
 use header::{Described, Header};
 
 /// The tensors of one or many mapped files, or of bytes in memory.
@@ -148,7 +149,7 @@ impl Checkpoint {
         if self.path.is_dir() {
             return &self.path;
         }
-        self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        whole::folder(&self.path)
     }
 
     /// The files, in the order in which they were read.

@@ -72,7 +72,7 @@ pub fn prepare(
     ensure!(lines.count() > 0, "{} is empty: it holds no example", lines.path().display());
     let folder = whole::folder(&options.out);
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let cannot = || format!("cannot write {}", options.out.display());
+    let cannot = || whole::cannot(&options.out);
     let mut work = Work {
         report: Report { lines: lines.count(), ..Report::default() },
         spool: Spool::new(folder, options.shape.isolate).with_context(cannot)?,

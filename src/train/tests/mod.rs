@@ -181,7 +181,7 @@ impl Rig {
             surroundings: Box::new(Made { now: Cell::new(0.0), celsius: self.celsius }),
             interrupted: Box::new(move || asked.get()),
             from,
-            resume: "bit-axon train --resume --output-dir RUN".into(),
+            go_on: "bit-axon train --resume --output-dir RUN".into(),
         })
     }
 }
